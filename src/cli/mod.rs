@@ -1,0 +1,4 @@
+//! argv → Invocation: pure.
+
+pub mod invocation;
+pub use invocation::*;

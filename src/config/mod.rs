@@ -1,0 +1,4 @@
+//! Configuration files → Policy.
+
+pub mod policy;
+pub use policy::Policy;

@@ -1,0 +1,3 @@
+//! argv → `fence::run` → one error line → exit status.
+
+fn main() {}
