@@ -7,7 +7,17 @@
 //! ```
 #![deny(unsafe_code)]
 
+pub mod applets;
+pub mod apply;
 pub mod cli;
 pub mod config;
 pub mod error;
+pub mod facts;
 pub mod json;
+pub mod launch;
+pub mod plan;
+pub mod probe;
+pub mod rules;
+pub mod sys;
+pub mod tables;
+pub mod trace;

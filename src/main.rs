@@ -1,3 +1,13 @@
-//! argv → `fence::run` → one error line → exit status.
+//! argv → applet → one error line → exit status.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let argv: Vec<_> = std::env::args_os().collect();
+    let count = argv.len();
+    let result = fence::cli::parse(argv).and_then(|invocation| fence::applets::dispatch(&invocation, count));
+    ExitCode::from(result.unwrap_or_else(|failure| {
+        eprintln!("fence: {failure}");
+        failure.status
+    }))
+}

@@ -1,0 +1,30 @@
+//! `fence features`, `fence --linux-features`: what this build's prober knows, each line from asking the kernel.
+
+use crate::error::Result;
+use crate::json::Json;
+use crate::probe::host;
+
+/// Prints the features that a run depends on.
+///
+/// # Errors
+/// stdout can't be written to.
+pub fn run(json: bool) -> Result<u8> {
+    let facts = host::kernel();
+    let yes = |there: bool| if there { "true" } else { "false" };
+    let rows = [
+        ("Kernel", host::release()),
+        ("Seccomp", yes(facts.seccomp).to_string()),
+        ("Landlock", format!("{} (ABI v{})", yes(facts.landlock_abi > 0), facts.landlock_abi)),
+        ("Mount API (mount_setattr)", yes(facts.mount_setattr).to_string()),
+        ("Native namespaces", host::try_namespaces().map_or_else(|why| format!("false ({why})"), |()| "true".into())),
+    ];
+    if json {
+        let fields = rows.iter().map(|(name, value)| (name.to_string(), Json::str(value)));
+        return super::print(&(Json::Object(fields.collect()).pretty() + "\n"));
+    }
+    let lines: String = rows.iter().map(|(name, value)| format!("  {name}: {value}\n")).collect();
+    super::print(&format!(
+        "Linux Sandbox Features:\n{lines}\nThis build's prober is a small one: other engines, bubblewrap, eBPF and user \
+         notification are not looked at yet.\n"
+    ))
+}

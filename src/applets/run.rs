@@ -1,0 +1,67 @@
+//! `fence [flags] [--] cmd…`: configuration, command policy, facts, plan, launch.
+
+use crate::cli::Run;
+use crate::config::{self, Env, Loaded};
+use crate::error::Result;
+use crate::log::Log;
+use crate::plan::{self, Plan};
+use crate::probe::host;
+use crate::rules::command;
+use crate::trace::Steps;
+use crate::launch;
+
+/// Runs the command; its exit status.
+///
+/// # Errors
+/// fence could not start it, or policy denies it.
+pub fn run(run: &Run, arguments: usize) -> Result<u8> {
+    let mut steps = Steps::new("parent");
+    let mut log = Log::open(run)?;
+    let plan = prepare(run, &mut log, &mut steps)?;
+    for note in plan.notes.iter().filter(|n| n.degraded) {
+        log.warn(&note.text);
+    }
+    for note in plan.notes.iter().filter(|n| !n.degraded) {
+        log.debug("fence", &note.text);
+    }
+    let filter = plan::bpf::compile(&plan.seccomp)?;
+    steps.mark("filter");
+    launch::run(&plan, &filter, arguments, steps)
+}
+
+/// `fence plan [--json] -- cmd…`
+///
+/// # Errors
+/// As `run`, up to the point where the command would start.
+pub fn print_plan(run: &Run, json: bool) -> Result<u8> {
+    let mut log = Log::open(run)?;
+    let plan = prepare(run, &mut log, &mut Steps::new("parent"))?;
+    let text = if json { plan::show::json(&plan).pretty() + "\n" } else { plan::show::text(&plan) };
+    super::print(&text)
+}
+
+fn prepare(run: &Run, log: &mut Log, steps: &mut Steps) -> Result<Plan> {
+    let env = Env::of_process()?;
+    let loaded = config::load(run.settings.as_deref(), run.template.as_deref(), &env, run.allow_degraded)?;
+    announce(&loaded, log);
+    steps.mark("config");
+    command::check(&loaded.policy, &run.command)?;
+    host::check_stdio()?;
+    let facts = host::look(&loaded.policy, run, &env.cwd, env.home.as_deref().filter(|h| h.is_absolute()))?;
+    steps.mark("probe");
+    let plan = plan::plan(&loaded.policy, run, &facts)?;
+    steps.mark("plan");
+    Ok(plan)
+}
+
+fn announce(loaded: &Loaded, log: &mut Log) {
+    for warning in &loaded.warnings {
+        log.warn(warning);
+    }
+    if let Some(notice) = loaded.notice() {
+        log.warn(&notice);
+    }
+    for step in &loaded.chain {
+        log.debug("fence", &format!("Using {step}"));
+    }
+}

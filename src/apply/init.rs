@@ -1,0 +1,69 @@
+//! Init of the sandbox's PID namespace: starts the command, reaps, passes signals on, ends with the command's status.
+
+use super::{Stage, die_with_parent, failed, payload, privileges};
+use crate::error::Result;
+use crate::launch::message::{Channel, Message};
+use crate::sys::process::{self, Fork, fork_into};
+use crate::sys::signal::{self, Signals};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, WaitOptions, wait};
+
+/// A command that runs, and init's own signals.
+pub struct Started {
+    pid: Pid,
+    signals: Signals,
+}
+
+/// Forks the command off. The fork has a copy of everything, so the command's own steps can still say what failed.
+pub fn start(stage: &mut Stage<'_>) -> Result<Started> {
+    let signals = Signals::new().map_err(|e| failed("create a signalfd", e))?;
+    match fork_into(0).map_err(|e| failed("fork the command's process", e))? {
+        Fork::Child => {
+            stage.steps = stage.steps.fork("child");
+            let failure = payload::exec(stage);
+            stage.parent.send(&Message::Failed(failure.clone()));
+            process::exit_now(failure.status)
+        }
+        Fork::Parent(pid) => {
+            privileges::drop_for_init(stage.plan.capabilities)?;
+            die_with_parent(stage)?;
+            stage.steps.mark("init ready");
+            stage.steps.print();
+            Ok(Started { pid, signals })
+        }
+    }
+}
+
+/// Until the command ends. When init ends, the kernel kills all that is left in the namespace.
+pub fn run(command: Started, parent: &Channel) -> u8 {
+    loop {
+        let mut fds = [PollFd::new(&command.signals, PollFlags::IN), PollFd::new(parent, PollFlags::IN)];
+        _ = poll(&mut fds, None);
+        match parent.receive() {
+            Some(Message::Signal(number)) => _ = signal::send(command.pid, number),
+            Some(Message::Gone) => return 128 + libc::SIGKILL as u8,
+            _ => {}
+        }
+        // Signals wake init; what matters is which children changed.
+        while command.signals.next().is_some() {}
+        if let Some(status) = reap(command.pid, parent) {
+            return status;
+        }
+    }
+}
+
+/// Takes every child that ended or stopped; the exit status once the command itself has ended.
+fn reap(command: Pid, parent: &Channel) -> Option<u8> {
+    while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG | WaitOptions::UNTRACED) {
+        if pid != command {
+            continue;
+        }
+        if let Some(number) = status.stopping_signal() {
+            parent.send(&Message::Stopped(number));
+            continue;
+        }
+        let killed = status.terminating_signal().map(|n| 128 + n);
+        return Some(status.exit_status().or(killed).unwrap_or(255) as u8);
+    }
+    None
+}

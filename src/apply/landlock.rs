@@ -1,0 +1,41 @@
+//! landlock(7): carries a planned ruleset out.
+
+use crate::error::{Failure, Result};
+use crate::plan::landlock::Ruleset as Planned;
+use landlock::{
+    AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr, Scope,
+};
+
+/// Restricts this process for good. One ruleset for everything: a second layer would deny REFER, and rename across
+/// directories would fail with EXDEV. After no_new_privs, which the kernel asks for; before seccomp, whose filter may
+/// deny these very calls.
+pub fn restrict(planned: &Planned) -> Result<()> {
+    let handled = bits(crate::tables::landlock::handled_fs(planned.abi));
+    let failed = |doing: &str, error: &dyn std::error::Error| {
+        Failure::new(format!("cannot {doing}: {error}")).hint("FENCE cannot go on without a layer that this kernel has")
+    };
+    // Hard requirement: the plan holds just what this kernel has, so anything less is an error and not a compromise.
+    let mut ruleset = Ruleset::default()
+        .set_compatibility(CompatLevel::HardRequirement)
+        .handle_access(handled)
+        .map_err(|e| failed("create a Landlock ruleset", &e))?;
+    if planned.scoped {
+        ruleset = ruleset
+            .scope(Scope::AbstractUnixSocket | Scope::Signal)
+            .map_err(|e| failed("scope signals and abstract sockets with Landlock", &e))?;
+    }
+    let mut created = ruleset.create().map_err(|e| failed("create a Landlock ruleset", &e))?;
+    for row in &planned.rows {
+        // A place that is not there needs no rule.
+        let Ok(place) = PathFd::new(&row.path) else { continue };
+        created = created
+            .add_rule(PathBeneath::new(place, bits(row.access)))
+            .map_err(|e| failed(&format!("allow {} in the Landlock ruleset", row.path.display()), &e))?;
+    }
+    created.restrict_self().map_err(|e| failed("apply the Landlock ruleset", &e))?;
+    Ok(())
+}
+
+fn bits(raw: u64) -> BitFlags<AccessFs> {
+    BitFlags::from_bits_truncate(raw)
+}

@@ -1,0 +1,86 @@
+//! The child's side of a run: the steps in the order that the kernel demands, no choices left in them.
+
+mod identity;
+mod init;
+mod landlock;
+mod mounts;
+mod payload;
+mod privileges;
+
+use crate::error::{Failure, Result};
+use crate::launch::message::{Channel, Message};
+use crate::plan::Plan;
+use crate::sys::seccomp::Instruction;
+use crate::sys::signal::Mask;
+use crate::sys::{fd, process};
+use crate::trace::Steps;
+use rustix::io::Errno;
+use rustix::process::{DumpableBehavior, Signal, set_dumpable_behavior, set_parent_process_death_signal, umask};
+
+/// What the child needs; it has a copy of the parent's memory, so this is plain data.
+pub struct Stage<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// The compiled system call filter; empty: none.
+    pub filter: &'a [Instruction],
+    /// Number of fence's own argv words.
+    pub arguments: usize,
+    /// The caller's signal mask, for the command.
+    pub mask: Mask,
+    /// The launcher.
+    pub parent: Channel,
+    /// Stopwatch.
+    pub steps: Steps,
+}
+
+/// Process 1 of the sandbox: sets it up, starts the command, becomes init.
+pub fn init(mut stage: Stage<'_>) -> ! {
+    let status = match enter(&mut stage).and_then(|()| init::start(&mut stage)) {
+        Ok(command) => init::run(command, &stage.parent),
+        Err(failure) => {
+            stage.parent.send(&Message::Failed(failure.clone()));
+            failure.status
+        }
+    };
+    process::exit_now(status)
+}
+
+/// Everything that needs the capabilities of the new namespaces.
+fn enter(stage: &mut Stage<'_>) -> Result<()> {
+    let plan = stage.plan;
+    stage.steps.mark("clone");
+    // The new user namespace maps nobody yet; without a mapping the kernel refuses most of what follows.
+    if let Some((uid, gid)) = plan.map {
+        identity::map(uid, gid)?;
+        stage.steps.mark("uid map");
+    }
+    // Modes given below are meant as they stand.
+    let mask = umask(rustix::fs::Mode::empty());
+    mounts::build(&plan.mounts, &mut stage.steps)?;
+    umask(mask);
+    fd::loopback_up().map_err(|e| failed("bring the loopback device up", e))?;
+    stage.steps.mark("lo up");
+    payload::directories(plan)?;
+    payload::work_directory(plan)?;
+    stage.steps.mark("work directory");
+    // Others in the PID namespace must not look into this process: its memory, descriptors and environment are the
+    // launcher's. Its command line stays readable to all, so that is wiped.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(|e| failed("protect init from being inspected", e))?;
+    process::wipe_arguments(stage.arguments);
+    Ok(())
+}
+
+/// Dies with the launcher. Last of all changes of identity, since those clear it (prctl(2), PR_SET_PDEATHSIG).
+fn die_with_parent(stage: &Stage<'_>) -> Result<()> {
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(|e| failed("be killed together with fence", e))?;
+    // The launcher may have died before that: then its end of the channel is closed already.
+    match stage.parent.receive() {
+        Some(Message::Gone) => Err(Failure::new("fence was killed while it set the sandbox up")),
+        _ => Ok(()),
+    }
+}
+
+/// A system call of the set-up that failed: `cannot {doing}: {errno}`.
+fn failed(doing: &str, errno: Errno) -> Failure {
+    Failure::new(format!("cannot {doing}")).errno(errno.raw_os_error())
+}

@@ -1,0 +1,221 @@
+//! Builds the sandbox's file system from the plan's mount table and makes it the root.
+//!
+//! Everything goes by descriptor: a path is opened once, without following a symbolic link, and what was opened is what
+//! is mounted (CVE-2026-87766). Sources are opened in the host's tree, targets in the new one; lookups from `/` still
+//! see the host's until `become_root`.
+
+mod attach;
+mod open;
+
+use super::failed;
+use crate::error::{Failure, Result};
+use crate::plan::mounts::Mount;
+use crate::sys::mount::{NODEV, NOEXEC, NOSUID, RDONLY};
+use crate::trace::Steps;
+use attach::Attach;
+use open::{make_directories, open_below, open_host};
+use rustix::fs::{FileType, Mode, OFlags, fstat, openat, symlinkat};
+use rustix::io::Errno;
+use rustix::mount::{UnmountFlags, unmount};
+use rustix::process::{chdir, chroot, fchdir, pivot_root};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+/// Carries the table out and enters the new root.
+pub fn build(table: &[Mount], steps: &mut Steps) -> Result<()> {
+    let attach = Attach::new()?;
+    let mut rows = table.iter();
+    let root = match rows.next() {
+        Some(Mount::EmptyRoot) => attach.empty_root(),
+        Some(Mount::HostRoot { read_only }) => attach.host_root(if *read_only { RDONLY } else { 0 } | NOSUID | NODEV),
+        _ => Err(Errno::INVAL),
+    };
+    let root = root.map_err(|e| failed("make the sandbox's root", e).hint(NAMESPACES))?;
+    steps.mark("root");
+    let mut tree = Tree { attach, root, empty: None, null: None };
+    for row in rows {
+        tree.carry_out(row)?;
+        steps.mark(name(row));
+    }
+    become_root(&tree.root)?;
+    steps.mark("pivot_root");
+    Ok(())
+}
+
+const NAMESPACES: &str = "mounting is forbidden here (AppArmor, SELinux or a container's seccomp profile); run fence as root";
+
+struct Tree {
+    attach: Attach,
+    root: OwnedFd,
+    /// The first mask of a directory, which the others are copies of.
+    empty: Option<OwnedFd>,
+    /// The same for files.
+    null: Option<OwnedFd>,
+}
+
+impl Tree {
+    fn carry_out(&mut self, row: &Mount) -> Result<()> {
+        match row {
+            Mount::EmptyRoot | Mount::HostRoot { .. } => Ok(()),
+            Mount::Bind { from, to, read_only, devices, may_be_gone } => {
+                let flags = NOSUID | if *read_only { RDONLY } else { 0 } | if *devices { 0 } else { NODEV };
+                match self.bind(from, to, flags) {
+                    Err(Errno::NOENT) if *may_be_gone => Ok(()),
+                    other => other.map_err(|e| cannot("bind", from, e)),
+                }
+            }
+            Mount::Tmpfs { to, mode, read_only } => {
+                self.tmpfs(to, *mode, *read_only).map(drop).map_err(|e| cannot("mount a private", to, e))
+            }
+            Mount::MaskDirectory(at) => self.mask_directory(at).or_else(|e| gone(e, at)),
+            Mount::MaskFile(at) => self.mask_file(at).or_else(|e| gone(e, at)),
+            Mount::Proc(to) => self.fresh("proc", &[], to).map_err(|e| {
+                cannot("mount a private", to, e).hint(
+                    "the kernel refuses a fresh procfs where parts of /proc are masked, as in containers; there run \
+                     the container with --security-opt systempaths=unconfined",
+                )
+            }),
+            Mount::Pts(to) => self
+                .fresh("devpts", &[("ptmxmode", "0666"), ("mode", "0620")], to)
+                .map_err(|e| cannot("mount a private", to, e)),
+            Mount::Directory { at, mode } => {
+                make_directories(self.root.as_fd(), at, *mode).map_err(|e| cannot("make the directory", at, e))
+            }
+            Mount::File(at) => self.file(at).map_err(|e| cannot("make the mount point", at, e)),
+            Mount::Link { at, text } => self.link(at, text).map_err(|e| cannot("make the link", at, e)),
+            Mount::Seal(at) => self.seal(at).map_err(|e| cannot("make read-only", at, e)),
+            Mount::ReadOnlyPart(at) => match self.read_only_part(at) {
+                Err(Errno::NOENT) => Ok(()),
+                other => other.map_err(|e| cannot("make read-only", at, e)),
+            },
+        }
+    }
+
+    fn bind(&self, from: &Path, to: &Path, flags: u64) -> std::result::Result<(), Errno> {
+        let source = open_host(from)?;
+        let target = open_below(self.root.as_fd(), to)?;
+        self.attach.bind(source.as_fd(), from, target.as_fd(), flags, true).map(drop)
+    }
+
+    fn tmpfs(&self, to: &Path, mode: u32, read_only: bool) -> std::result::Result<OwnedFd, Errno> {
+        let target = open_below(self.root.as_fd(), to)?;
+        let flags = NOSUID | NODEV | if read_only { RDONLY } else { 0 };
+        self.attach.fresh("tmpfs", &[("mode", &format!("{mode:o}"))], target.as_fd(), flags)
+    }
+
+    fn fresh(&self, kind: &str, options: &[(&str, &str)], to: &Path) -> std::result::Result<(), Errno> {
+        let target = open_below(self.root.as_fd(), to)?;
+        let nodev = if kind == "devpts" { 0 } else { NODEV };
+        self.attach.fresh(kind, options, target.as_fd(), NOSUID | NOEXEC | nodev).map(drop)
+    }
+
+    fn mask_directory(&mut self, at: &Path) -> std::result::Result<(), Errno> {
+        let target = open_below(self.root.as_fd(), at)?;
+        must_be(FileType::Directory, &target, true)?;
+        if let Some(empty) = &self.empty {
+            return self.attach.bind(empty.as_fd(), at, target.as_fd(), RDONLY | NOSUID | NODEV, false).map(drop);
+        }
+        self.empty = Some(self.attach.fresh("tmpfs", &[("mode", "755")], target.as_fd(), RDONLY | NOSUID | NODEV)?);
+        Ok(())
+    }
+
+    /// NODEV is what denies: opening a device node on such a mount fails with EACCES for root too, while a file without
+    /// permission bits would read as empty.
+    fn mask_file(&mut self, at: &Path) -> std::result::Result<(), Errno> {
+        let target = open_below(self.root.as_fd(), at)?;
+        must_be(FileType::Directory, &target, false)?;
+        let flags = RDONLY | NOSUID | NODEV | NOEXEC;
+        if let Some(null) = &self.null {
+            return self.attach.bind(null.as_fd(), at, target.as_fd(), flags, false).map(drop);
+        }
+        let null = open_host(Path::new("/dev/null"))?;
+        must_be(FileType::CharacterDevice, &null, true)?;
+        self.null = Some(self.attach.bind(null.as_fd(), Path::new("/dev/null"), target.as_fd(), flags, false)?);
+        Ok(())
+    }
+
+    fn file(&self, at: &Path) -> std::result::Result<(), Errno> {
+        let (parent, name) = self.parent(at)?;
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
+        match openat(parent, name, flags, Mode::from_raw_mode(0o644)) {
+            Ok(_) | Err(Errno::EXIST) => Ok(()),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    fn link(&self, at: &Path, text: &Path) -> std::result::Result<(), Errno> {
+        let (parent, name) = self.parent(at)?;
+        match symlinkat(text, parent, name) {
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    fn parent<'a>(&self, at: &'a Path) -> std::result::Result<(OwnedFd, &'a std::ffi::OsStr), Errno> {
+        let parent = at.parent().unwrap_or(Path::new("/"));
+        make_directories(self.root.as_fd(), parent, 0o755)?;
+        Ok((open_below(self.root.as_fd(), parent)?, at.file_name().ok_or(Errno::INVAL)?))
+    }
+
+    fn seal(&self, at: &Path) -> std::result::Result<(), Errno> {
+        let mount = open_below(self.root.as_fd(), at)?;
+        self.attach.restrict(mount.as_fd(), RDONLY | NOSUID | NODEV)
+    }
+
+    fn read_only_part(&self, at: &Path) -> std::result::Result<(), Errno> {
+        let part = open_below(self.root.as_fd(), at)?;
+        let flags = RDONLY | NOSUID | NODEV | NOEXEC;
+        self.attach.bind(part.as_fd(), at, part.as_fd(), flags, false).map(drop)
+    }
+}
+
+/// A mask of the wrong kind would not cover: the host changed the file after it was looked at.
+fn must_be(kind: FileType, file: &OwnedFd, wanted: bool) -> std::result::Result<(), Errno> {
+    let is = FileType::from_raw_mode(fstat(file)?.st_mode) == kind;
+    if is == wanted { Ok(()) } else { Err(Errno::STALE) }
+}
+
+/// What is gone needs no mask.
+fn gone(errno: Errno, at: &Path) -> Result<()> {
+    match errno {
+        Errno::NOENT => Ok(()),
+        errno => Err(cannot("hide", at, errno)),
+    }
+}
+
+/// Makes the new root the process's root and lets go of the old one.
+fn become_root(root: &OwnedFd) -> Result<()> {
+    let enter = |e| failed("enter the sandbox's root", e);
+    fchdir(root).map_err(enter)?;
+    match pivot_root(".", ".") {
+        Ok(()) => unmount(".", UnmountFlags::DETACH).map_err(|e| failed("detach the host's root", e))?,
+        // The initramfs can't be pivoted away from (up to 6.19): the new root lies over it, and nothing keeps a
+        // descriptor or working directory below.
+        Err(Errno::INVAL) => chroot(".").map_err(enter)?,
+        Err(errno) => return Err(enter(errno)),
+    }
+    chdir("/").map_err(enter)
+}
+
+fn cannot(doing: &str, path: &Path, errno: Errno) -> Failure {
+    let failure = failed(&format!("{doing} {}", path.display()), errno);
+    match errno {
+        Errno::STALE => failure.hint("the host changed it from a file to a directory or back just now; run fence again"),
+        Errno::LOOP => failure.hint("a part of the path became a symbolic link just now; run fence again"),
+        Errno::NOSPC => failure.hint("there are more mounts than sysctl fs.mount-max allows"),
+        _ => failure,
+    }
+}
+
+fn name(row: &Mount) -> &'static str {
+    match row {
+        Mount::EmptyRoot | Mount::HostRoot { .. } => "root",
+        Mount::Bind { .. } => "bind",
+        Mount::Tmpfs { .. } => "tmpfs",
+        Mount::MaskDirectory(_) | Mount::MaskFile(_) => "mask",
+        Mount::Proc(_) => "proc",
+        Mount::Pts(_) => "devpts",
+        Mount::Directory { .. } | Mount::File(_) | Mount::Link { .. } => "make",
+        Mount::Seal(_) | Mount::ReadOnlyPart(_) => "read-only",
+    }
+}

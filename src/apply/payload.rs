@@ -1,0 +1,175 @@
+//! The command's own process: the last steps before it is the user's program.
+
+use super::{Stage, failed, landlock, privileges};
+use crate::error::{Failure, Result, STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND};
+use crate::plan::Plan;
+use crate::sys::{fd, process, seccomp, signal};
+use rustix::fs::{Mode, OFlags, fstat, mkdir, open};
+use rustix::io::Errno;
+use rustix::process::{chdir, setsid};
+use std::ffi::{CString, OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+/// Directories of the sandbox's own that the environment names.
+pub fn directories(plan: &Plan) -> Result<()> {
+    for path in &plan.environment.runtime_dir {
+        mkdir(path, Mode::RWXU).map_err(|e| failed(&format!("create {}", path.display()), e))?;
+    }
+    Ok(())
+}
+
+/// The caller's working directory, seen from inside: never another one.
+pub fn work_directory(plan: &Plan) -> Result<()> {
+    let name = plan.cwd.display();
+    chdir(&plan.cwd).map_err(|e| {
+        failed(&format!("enter the working directory {name} inside the sandbox"), e)
+            .hint("start fence in a directory that the policy lets the command read")
+    })
+}
+
+/// Runs the plan's command; returns only why that failed.
+pub fn exec(stage: &mut Stage<'_>) -> Failure {
+    match restrict(stage) {
+        Err(failure) => failure,
+        Ok(()) => {
+            let environment: Vec<CString> = stage.plan.environment.variables.iter().map(variable).collect();
+            stage.steps.mark("seccomp");
+            stage.steps.print();
+            signal::default_sigpipe();
+            signal::restore(&stage.mask);
+            run(&stage.plan.argv, &environment, search_path(stage.plan))
+        }
+    }
+}
+
+/// Takes away what the command must not have, in an order in which each step is still allowed to the next.
+fn restrict(stage: &mut Stage<'_>) -> Result<()> {
+    let plan = stage.plan;
+    if plan.new_session {
+        setsid().map_err(|e| failed("start a session for the command", e))?;
+    }
+    reopen_read_only(plan)?;
+    close_inherited(plan)?;
+    stage.steps.mark("descriptors");
+    privileges::drop_all_but(plan.capabilities)?;
+    stage.steps.mark("capabilities");
+    if let Some(ruleset) = &plan.landlock {
+        landlock::restrict(ruleset)?;
+        stage.steps.mark("landlock");
+    }
+    if !stage.filter.is_empty() {
+        seccomp::install(stage.filter).map_err(|e| failed("install the system call filter", e))?;
+    }
+    Ok(())
+}
+
+/// A standard descriptor of a read-only file could be opened again for writing through /proc/self/fd, past the
+/// read-only mounts, because it belongs to the host's mount: it is replaced by the same file on the sandbox's mount.
+fn reopen_read_only(plan: &Plan) -> Result<()> {
+    for (number, path) in &plan.reopen {
+        let doing = || format!("open {} (standard descriptor {number}) again inside the sandbox", path.display());
+        let hint = "pass it through a pipe: cat FILE | fence …";
+        let refuse = |e: Errno| failed(&doing(), e).hint(hint);
+        let old = fd::inherited(*number);
+        let new = open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(refuse)?;
+        let same = |a: &rustix::fs::Stat, b: &rustix::fs::Stat| (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino);
+        let (before, after) = (fstat(old).map_err(refuse)?, fstat(&new).map_err(refuse)?);
+        if !same(&before, &after) {
+            return Err(Failure::new(format!("cannot {}: it is another file there", doing())).hint(hint));
+        }
+        let offset = rustix::fs::tell(old).map_err(refuse)?;
+        rustix::fs::seek(&new, rustix::fs::SeekFrom::Start(offset)).map_err(refuse)?;
+        fd::move_to(new, *number).map_err(refuse)?;
+    }
+    Ok(())
+}
+
+/// All descriptors above 2 close at exec, except those that the plan keeps.
+fn close_inherited(plan: &Plan) -> Result<()> {
+    let mut first = 3;
+    for keep in &plan.keep_fds {
+        close_range(first, *keep - 1)?;
+        first = keep + 1;
+    }
+    close_range(first, i32::MAX)
+}
+
+/// close_range(2) where it marks descriptors close-on-exec (5.11); below, each number up to the limit.
+fn close_range(first: i32, last: i32) -> Result<()> {
+    if first > last {
+        return Ok(());
+    }
+    match fd::close_on_exec(first as u32, last as u32) {
+        Ok(()) => Ok(()),
+        Err(Errno::NOSYS | Errno::INVAL | Errno::PERM) => {
+            let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1 << 20);
+            (first..=last.min(limit as i32)).for_each(fd::set_close_on_exec);
+            Ok(())
+        }
+        Err(errno) => Err(failed("close inherited descriptors", errno)),
+    }
+}
+
+fn variable((name, value): &(OsString, OsString)) -> CString {
+    let mut bytes = name.clone().into_vec();
+    bytes.push(b'=');
+    bytes.extend(value.as_bytes());
+    c_string(bytes)
+}
+
+/// Arguments came from the kernel as C strings, so there is no NUL to find; what follows one could not be passed on.
+fn c_string(mut bytes: Vec<u8>) -> CString {
+    bytes.retain(|b| *b != 0);
+    CString::new(bytes).unwrap_or_default()
+}
+
+fn search_path(plan: &Plan) -> &OsStr {
+    let path = plan.environment.variables.iter().find(|(name, _)| name == "PATH");
+    path.map_or(OsStr::new("/usr/local/bin:/usr/bin:/bin"), |(_, value)| value)
+}
+
+/// execvp(3): a name with a slash as it is, any other in each directory of the search path.
+fn run(argv: &[OsString], environment: &[CString], search: &OsStr) -> Failure {
+    let words: Vec<CString> = argv.iter().map(|w| c_string(w.as_bytes().to_vec())).collect();
+    let name = argv.first().map_or(OsStr::new(""), OsString::as_os_str);
+    if name.as_bytes().contains(&b'/') {
+        return explain(name, exec_file(Path::new(name), &words, environment));
+    }
+    let mut denied = None;
+    for directory in search.as_bytes().split(|b| *b == b':') {
+        let directory = if directory.is_empty() { b"." } else { directory };
+        match exec_file(&Path::new(OsStr::from_bytes(directory)).join(name), &words, environment) {
+            Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG => {}
+            Errno::ACCESS => denied = Some(Errno::ACCESS),
+            errno => return explain(name, errno),
+        }
+    }
+    explain(name, denied.unwrap_or(Errno::NOENT))
+}
+
+/// One attempt. A script without `#!` is run by the shell, as every shell and execvp(3) do.
+fn exec_file(path: &Path, words: &[CString], environment: &[CString]) -> Errno {
+    let file = c_string(path.as_os_str().as_bytes().to_vec());
+    match process::exec(&file, words, environment) {
+        Errno::NOEXEC => {
+            let script: Vec<CString> =
+                [c"sh".to_owned(), file].into_iter().chain(words.iter().skip(1).cloned()).collect();
+            match process::exec(c"/bin/sh", &script, environment) {
+                Errno::NOENT => Errno::NOEXEC,
+                errno => errno,
+            }
+        }
+        errno => errno,
+    }
+}
+
+fn explain(name: &OsStr, errno: Errno) -> Failure {
+    let name = name.to_string_lossy();
+    match errno {
+        Errno::NOENT | Errno::NOTDIR => {
+            Failure::new(format!("cannot run {name}: command not found")).status(STATUS_NOT_FOUND)
+        }
+        _ => failed(&format!("run {name}"), errno).status(STATUS_NOT_EXECUTABLE),
+    }
+}

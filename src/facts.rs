@@ -1,0 +1,109 @@
+//! What the host can do and what the paths are: a snapshot that `probe` takes and `plan` reads. Plain data, so a test
+//! writes it as a literal.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// The whole snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Effective user id of the caller.
+    pub uid: u32,
+    /// Effective group id of the caller.
+    pub gid: u32,
+    /// The caller's effective capabilities as a bit set.
+    pub capabilities: u64,
+    /// open_tree(2), move_mount(2) and mount_setattr(2) work (Linux 5.12).
+    pub mount_setattr: bool,
+    /// Landlock's ABI; 0: not there.
+    pub landlock_abi: u32,
+    /// seccomp filters can be installed.
+    pub seccomp: bool,
+    /// Canonical working directory.
+    pub cwd: PathBuf,
+    /// `$HOME`, when set and absolute.
+    pub home: Option<PathBuf>,
+    /// The terminal behind fd 0, 1 or 2.
+    pub terminal: Option<PathBuf>,
+    /// What was found at each path that the policy or the engine asks about.
+    pub paths: BTreeMap<PathBuf, Found>,
+    /// Matches of each glob pattern of the policy, resolved.
+    pub globs: BTreeMap<String, Vec<Found>>,
+    /// Built-in protected names found deeper in the working directory (real paths).
+    pub protected: Vec<PathBuf>,
+    /// Git directories that belong to writable directories.
+    pub git: Vec<Repository>,
+    /// Names in `/`, for a root that is built from parts.
+    pub root_entries: Vec<PathBuf>,
+    /// Running under WSL with Windows interop registered.
+    pub wsl_interop: bool,
+    /// Inherited descriptors above 2.
+    pub descriptors: Vec<Descriptor>,
+    /// Standard descriptors that are regular files opened for reading only: number and path.
+    pub read_only_stdio: Vec<(i32, PathBuf)>,
+    /// The caller's environment.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Eight hexadecimal digits that differ from run to run.
+    pub nonce: String,
+}
+
+/// What stands at a path on the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// With all symbolic links resolved.
+    pub real: PathBuf,
+    /// What it is.
+    pub kind: Kind,
+    /// Symbolic links met on the way, with their text: (link, target).
+    pub links: Vec<(PathBuf, PathBuf)>,
+    /// Number of hard links.
+    pub nlink: u64,
+}
+
+/// Kinds of files that matter to the plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A directory.
+    Directory,
+    /// A regular file.
+    File,
+    /// A device, socket or pipe.
+    Other,
+}
+
+/// An inherited descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Descriptor {
+    /// Its number, above 2.
+    pub number: i32,
+    /// It is an anonymous pipe, which stays (process substitution, make's job server).
+    pub pipe: bool,
+}
+
+/// A git repository's directories, as facts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Repository {
+    /// The directory whose `.git` this is.
+    pub work_tree: PathBuf,
+    /// The git directory itself.
+    pub git_dir: PathBuf,
+    /// The directory that linked work trees share; equal to `git_dir` otherwise.
+    pub common_dir: PathBuf,
+    /// `.git` is a file whose repository points back at this work tree: it is a linked work tree for sure.
+    pub linked: bool,
+    /// Files and directories that make git run code: kept read-only.
+    pub protect: Vec<PathBuf>,
+}
+
+impl Facts {
+    /// What stands at `path`, if anything.
+    pub fn at(&self, path: impl AsRef<Path>) -> Option<&Found> {
+        self.paths.get(path.as_ref())
+    }
+
+    /// Whether the caller has the capability with this number.
+    pub fn capable(&self, capability: u32) -> bool {
+        self.capabilities & (1 << capability) != 0
+    }
+}

@@ -1,0 +1,53 @@
+//! The parent's side of a run: fork, then wait, pass signals on, and turn the end into an exit status.
+
+pub mod message;
+mod wait;
+
+use crate::apply;
+use crate::error::{Failure, Result};
+use crate::plan::Plan;
+use crate::sys::process::{Fork, fork_into};
+use crate::sys::seccomp::Instruction;
+use crate::sys::signal;
+use crate::trace::Steps;
+use message::Channel;
+use rustix::io::Errno;
+
+/// Carries the plan out; returns the exit status of the command.
+///
+/// `arguments` is the number of fence's own argv words, which init wipes from its memory.
+pub fn run(plan: &Plan, filter: &[Instruction], arguments: usize, mut steps: Steps) -> Result<u8> {
+    let (ours, theirs) = Channel::pair()?;
+    // Before the fork, so that no signal falls between: the child's mask starts as this one.
+    let mask = signal::block_all();
+    match fork_into(plan.namespaces).map_err(|errno| refused(plan, errno))? {
+        Fork::Child => {
+            drop(ours);
+            apply::init(apply::Stage { plan, filter, arguments, mask, parent: theirs, steps: steps.fork("init") })
+        }
+        Fork::Parent(init) => {
+            drop(theirs);
+            steps.mark("clone");
+            let status = wait::until_end(init, &ours, plan.new_session);
+            signal::restore(&mask);
+            steps.mark("wait");
+            steps.print();
+            status
+        }
+    }
+}
+
+/// Why the kernel would not make the namespaces, and what to do: the errno alone has several causes.
+fn refused(plan: &Plan, errno: Errno) -> Failure {
+    let failure = Failure::new("cannot create namespaces for the sandbox").errno(errno.raw_os_error());
+    match (errno, plan.map.is_some()) {
+        (Errno::NOSPC, _) => failure.hint("raise user.max_user_namespaces and its kin (sysctl user)"),
+        (Errno::PERM, true) => failure.hint(
+            "allow unprivileged user namespaces (sysctl kernel.unprivileged_userns_clone=1 on Debian; a container's \
+             seccomp profile and a chroot forbid them too), or run fence as root",
+        ),
+        (Errno::PERM, false) => failure.hint("this container forbids namespaces; run it with --cap-add SYS_ADMIN"),
+        (Errno::INVAL, _) => failure.hint("this kernel was built without some kind of namespace"),
+        _ => failure,
+    }
+}

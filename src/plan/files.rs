@@ -1,0 +1,341 @@
+//! File rules: the policy's lists and the built-in ones → one rule per real path.
+
+use super::mounts::{Mount, pin_ancestors};
+use super::private;
+use crate::cli::Run;
+use crate::config::Policy;
+use crate::facts::{Facts, Found, Kind, Repository};
+use crate::rules::glob;
+use crate::tables::paths::{DEFAULT_READ, DEFAULT_READ_HOME, HOME_DIRECTORIES, PROTECTED_DIRECTORIES, PROTECTED_FILES};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// What is wanted at one path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Shown, read-only (where the rest is hidden or private).
+    Read,
+    /// Writable.
+    Write,
+    /// A symbolic link of the host that is made again.
+    Link(PathBuf),
+    /// A directory that keeps its place: a mount of its own, as writable as before.
+    Pin,
+    /// A file system of the sandbox's own, made by these mounts.
+    Private(Vec<Mount>),
+    /// Not writable, whatever allows it.
+    Deny,
+    /// Not readable, whatever allows it.
+    Mask,
+}
+
+impl Place {
+    /// Which rule wins when two name the same path: deny beats allow.
+    fn strength(&self) -> u8 {
+        match self {
+            Place::Link(_) => 0,
+            Place::Read => 1,
+            Place::Pin => 1,
+            Place::Write => 2,
+            Place::Private(_) => 3,
+            Place::Deny => 4,
+            Place::Mask => 5,
+        }
+    }
+}
+
+/// A place with what is known of the path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// What is wanted.
+    pub place: Place,
+    /// The directories above, up to the writable one, must keep their places too.
+    pub pinned: bool,
+    /// It is a directory on the host.
+    pub directory: bool,
+}
+
+/// All file rules of a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// By real path: parents sort before children.
+    pub places: BTreeMap<PathBuf, Rule>,
+    /// The root is empty and filled with what is allowed.
+    pub empty_root: bool,
+    /// `--expose-host-path`: path, writable, rule.
+    pub exposed: Vec<(PathBuf, bool, Rule)>,
+    /// Paths that can be executed but not listed (`allowExecute` where reads are denied).
+    pub execute_only: Vec<PathBuf>,
+    /// What a reader of `-d` should know: missing paths and the like.
+    pub remarks: Vec<String>,
+}
+
+/// The directories that are the sandbox's own, whatever the host has there.
+pub const PRIVATE_TMP: [&str; 2] = ["/tmp", "/var/tmp"];
+
+/// Every literal path whose state on the host the plan depends on: the probe looks at each.
+pub fn literal_paths(policy: &Policy, run: &Run, cwd: &Path, home: Option<&Path>) -> Vec<PathBuf> {
+    let fs = &policy.filesystem;
+    let lists = [&fs.allow_read, &fs.allow_execute, &fs.deny_read, &fs.allow_write, &fs.deny_write];
+    let mut paths: Vec<PathBuf> = lists
+        .into_iter()
+        .flatten()
+        .filter(|entry| !glob::is_glob(entry))
+        .map(|entry| glob::normalize(entry, cwd, home))
+        .collect();
+    paths.extend(policy.devices.allow.iter().map(PathBuf::from));
+    paths.extend(run.expose_read.iter().chain(&run.expose_write).map(|p| cwd.join(p)));
+    paths.extend(private::PROBED.iter().map(PathBuf::from));
+    let mut bases: Vec<PathBuf> = vec![cwd.to_path_buf()];
+    bases.extend(home.map(Path::to_path_buf));
+    bases.extend(
+        fs.allow_write.iter().filter(|e| !glob::is_glob(e)).map(|entry| glob::normalize(entry, cwd, home)),
+    );
+    for base in bases {
+        paths.extend(PROTECTED_FILES.iter().chain(PROTECTED_DIRECTORIES).map(|name| base.join(name)));
+    }
+    if let Some(home) = home {
+        paths.extend(HOME_DIRECTORIES.iter().map(|name| home.join(name)));
+    }
+    if fs.default_deny_read && !fs.strict_deny_read {
+        paths.extend(DEFAULT_READ.iter().map(PathBuf::from));
+        paths.extend(home.into_iter().flat_map(|h| DEFAULT_READ_HOME.iter().map(|name| h.join(name))));
+    }
+    paths
+}
+
+/// The glob patterns of the policy, as written.
+pub fn glob_patterns(policy: &Policy) -> Vec<String> {
+    let fs = &policy.filesystem;
+    let lists = [&fs.allow_read, &fs.allow_execute, &fs.deny_read, &fs.allow_write, &fs.deny_write];
+    let mut patterns: Vec<String> = lists.into_iter().flatten().filter(|e| glob::is_glob(e)).cloned().collect();
+    patterns.sort();
+    patterns.dedup();
+    patterns
+}
+
+/// Real paths of the directories that the policy makes writable.
+pub fn writable_roots(policy: &Policy, facts: &Facts) -> Vec<PathBuf> {
+    let mut roots = Vec::new();
+    for entry in &policy.filesystem.allow_write {
+        if glob::is_glob(entry) {
+            roots.extend(facts.globs.get(entry).into_iter().flatten());
+        } else {
+            roots.extend(facts.at(glob::normalize(entry, &facts.cwd, facts.home.as_deref())));
+        }
+    }
+    roots.into_iter().filter(|f| f.kind == Kind::Directory).map(|f| f.real.clone()).collect()
+}
+
+/// Policy and facts → one rule per path.
+pub fn rules(policy: &Policy, run: &Run, facts: &Facts) -> Rules {
+    let mut build = Builder { facts, policy, rules: Rules::default() };
+    build.rules.empty_root = policy.filesystem.default_deny_read || build.parts_missing();
+    build.readable();
+    build.private_places();
+    build.writable();
+    build.shown_in_private(run);
+    build.protected();
+    build.denied();
+    build.exposed(run);
+    pin_ancestors(&mut build.rules.places);
+    build.rules
+}
+
+struct Builder<'a> {
+    facts: &'a Facts,
+    policy: &'a Policy,
+    rules: Rules,
+}
+
+impl Builder<'_> {
+    fn put(&mut self, found: &Found, place: Place, pinned: bool) {
+        let directory = found.kind == Kind::Directory;
+        match self.rules.places.get_mut(&found.real) {
+            // Denying writes to a place of the sandbox's own does not bring the host's back.
+            Some(Rule { place: Place::Private(mounts), .. }) if place == Place::Deny => {
+                mounts.push(Mount::Seal(found.real.clone()));
+            }
+            Some(old) if old.place.strength() > place.strength() => old.pinned |= pinned,
+            Some(old) => *old = Rule { pinned: pinned || old.pinned, place, directory },
+            None => _ = self.rules.places.insert(found.real.clone(), Rule { place, pinned, directory }),
+        }
+    }
+
+    /// What a list of the policy names: (found, it was a literal path).
+    fn entries(&mut self, list: &[String], name: &str) -> Vec<(Found, bool)> {
+        let mut all = Vec::new();
+        for entry in list {
+            if glob::is_glob(entry) {
+                let matches = self.facts.globs.get(entry).map(Vec::as_slice).unwrap_or_default();
+                all.extend(matches.iter().map(|m| (m.clone(), false)));
+                continue;
+            }
+            let path = glob::normalize(entry, &self.facts.cwd, self.facts.home.as_deref());
+            match self.facts.at(&path) {
+                Some(found) => all.push((found.clone(), true)),
+                None => self.rules.remarks.push(format!("{name} {entry:?} does not exist: ignored")),
+            }
+        }
+        all
+    }
+
+    /// A directory that the sandbox needs as a mount point does not exist (FROM scratch): the root is built from parts.
+    fn parts_missing(&self) -> bool {
+        ["/proc", "/dev", "/tmp"].iter().any(|p| self.facts.at(p).is_none())
+    }
+
+    /// Where the root is empty: what shows.
+    fn readable(&mut self) {
+        if !self.rules.empty_root {
+            return;
+        }
+        let fs = &self.policy.filesystem;
+        let mut shown: Vec<Found> = Vec::new();
+        let facts = self.facts;
+        if !fs.default_deny_read {
+            shown.extend(facts.root_entries.iter().filter_map(|p| facts.at(p)).cloned());
+        } else if !fs.strict_deny_read {
+            let home = facts.home.iter().flat_map(|h| DEFAULT_READ_HOME.iter().map(move |name| h.join(name)));
+            let all = DEFAULT_READ.iter().map(PathBuf::from).chain(home);
+            shown.extend(all.filter_map(|p| facts.at(p)).cloned());
+        }
+        shown.extend(self.entries(&fs.allow_read, "filesystem.allowRead").into_iter().map(|(f, _)| f));
+        let execute = self.entries(&fs.allow_execute, "filesystem.allowExecute");
+        for (found, _) in &execute {
+            if fs.default_deny_read && !shown.iter().any(|s| found.real.starts_with(&s.real)) {
+                self.rules.execute_only.push(found.real.clone());
+            }
+        }
+        shown.extend(execute.into_iter().map(|(f, _)| f));
+        for found in shown {
+            self.links(&found);
+            self.put(&found, Place::Read, false);
+        }
+    }
+
+    /// Symbolic links on the way to a shown path are made again, so that `/lib64` still names what it names outside.
+    fn links(&mut self, found: &Found) {
+        for (link, text) in &found.links {
+            let rule = Rule { place: Place::Link(text.clone()), pinned: false, directory: false };
+            self.rules.places.entry(link.clone()).or_insert(rule);
+        }
+    }
+
+    fn private_places(&mut self) {
+        for (path, mounts) in private::places(self.policy, self.facts, self.rules.empty_root) {
+            self.rules.places.insert(path, Rule { place: Place::Private(mounts), pinned: false, directory: true });
+        }
+    }
+
+    fn writable(&mut self) {
+        for (found, _) in self.entries(&self.policy.filesystem.allow_write, "filesystem.allowWrite") {
+            if self.rules.empty_root {
+                self.links(&found);
+            }
+            self.put(&found, Place::Write, false);
+        }
+        // A linked work tree keeps its index and branches in the repository it belongs to; git can't commit without.
+        for repository in self.facts.git.iter().filter(|r| r.linked) {
+            if self.is_writable(&repository.work_tree) {
+                let common =
+                    Found { real: repository.common_dir.clone(), kind: Kind::Directory, links: vec![], nlink: 1 };
+                self.put(&common, Place::Write, false);
+            }
+        }
+    }
+
+    fn is_writable(&self, path: &Path) -> bool {
+        path.ancestors().any(|p| matches!(self.rules.places.get(p), Some(Rule { place: Place::Write, .. })))
+    }
+
+    /// The working directory, and files named by the command, stay visible when they lie in a private place.
+    fn shown_in_private(&mut self, run: &Run) {
+        let cwd = self.facts.cwd.clone();
+        if !private::is_top(&cwd) {
+            let found = Found { real: cwd, kind: Kind::Directory, links: vec![], nlink: 1 };
+            if private::covers(&found.real) {
+                self.put(&found, Place::Read, false);
+            }
+        }
+        for path in words(run).map(|word| self.facts.cwd.join(word)) {
+            if let Some(found) = self.facts.at(&path).filter(|f| f.kind == Kind::File && private::covers(&f.real)) {
+                self.put(&found.clone(), Place::Read, false);
+            }
+        }
+    }
+
+    /// Built-in names that make programs run code, where they lie in something writable.
+    fn protected(&mut self) {
+        let facts = self.facts;
+        let lifted = self.literally_writable();
+        let mut bases: Vec<(PathBuf, bool)> = vec![(facts.cwd.clone(), true)];
+        bases.extend(facts.home.iter().map(|home| (home.clone(), true)));
+        let writable = self.rules.places.iter().filter(|(_, rule)| rule.place == Place::Write && rule.directory);
+        bases.extend(writable.map(|(path, _)| (path.clone(), true)));
+        let mut names: Vec<(PathBuf, bool)> = Vec::new();
+        for (base, pinned) in bases {
+            names.extend(PROTECTED_FILES.iter().chain(PROTECTED_DIRECTORIES).map(|n| (base.join(n), pinned)));
+        }
+        names.extend(facts.home.iter().flat_map(|h| HOME_DIRECTORIES.iter().map(|n| (h.join(n), true))));
+        let mut found: Vec<(Found, bool)> =
+            names.iter().filter_map(|(path, pinned)| facts.at(path).map(|f| (f.clone(), *pinned))).collect();
+        let deep = |path: &PathBuf| facts.at(path).map(|f| (f.clone(), false));
+        found.extend(facts.protected.iter().filter_map(deep));
+        found.extend(facts.git.iter().flat_map(|repository| self.git_names(repository)));
+        for (found, pinned) in found {
+            if !lifted.contains(&found.real) {
+                self.put(&found, Place::Deny, pinned);
+            }
+        }
+    }
+
+    fn git_names(&self, repository: &Repository) -> Vec<(Found, bool)> {
+        let known = |path: &PathBuf| self.facts.at(path).map(|f| (f.clone(), true));
+        repository.protect.iter().filter_map(known).collect()
+    }
+
+    /// A literal `allowWrite` entry for a protected name lifts its protection: the user said so.
+    fn literally_writable(&self) -> Vec<PathBuf> {
+        let facts = self.facts;
+        let literal = self.policy.filesystem.allow_write.iter().filter(|e| !glob::is_glob(e));
+        literal
+            .filter_map(|e| facts.at(glob::normalize(e, &facts.cwd, facts.home.as_deref())))
+            .map(|found| found.real.clone())
+            .collect()
+    }
+
+    fn denied(&mut self) {
+        let fs = &self.policy.filesystem;
+        for (found, literal) in self.entries(&fs.deny_write, "filesystem.denyWrite") {
+            self.put(&found, Place::Deny, literal);
+        }
+        for (found, _) in self.entries(&fs.deny_read, "filesystem.denyRead") {
+            self.put(&found, Place::Mask, false);
+        }
+        if self.facts.wsl_interop && fs.wsl_interop == Some(false) {
+            if let Some(init) = self.facts.at("/init").cloned() {
+                self.put(&init, Place::Mask, false);
+            }
+        }
+    }
+
+    fn exposed(&mut self, run: &Run) {
+        let both = [(&run.expose_read, false), (&run.expose_write, true)];
+        for (path, writable) in both.into_iter().flat_map(|(list, w)| list.iter().map(move |p| (p, w))) {
+            if let Some(found) = self.facts.at(self.facts.cwd.join(path)) {
+                let rule = Rule { place: Place::Read, pinned: false, directory: found.kind == Kind::Directory };
+                self.rules.exposed.push((found.real.clone(), writable, rule));
+            }
+        }
+    }
+}
+
+/// The words of the command that may name files.
+pub fn words(run: &Run) -> impl Iterator<Item = &Path> {
+    let words = match &run.command {
+        crate::cli::Command::Argv(words) => words.as_slice(),
+        crate::cli::Command::Line { params, .. } => params.as_slice(),
+    };
+    words.iter().map(Path::new)
+}

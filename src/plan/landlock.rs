@@ -1,0 +1,79 @@
+//! Landlock's rows: the file rules once more, as far as a list of allowed places can say them.
+
+use super::files::{Place, Rules};
+use super::mounts::Mount;
+use crate::tables::landlock as rights;
+use std::path::{Path, PathBuf};
+
+/// One ruleset: what it handles and what it allows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ruleset {
+    /// The kernel's ABI that the ruleset is made for.
+    pub abi: u32,
+    /// Allowed places.
+    pub rows: Vec<Row>,
+    /// Signals and abstract Unix sockets reach no process outside (ABI 6).
+    pub scoped: bool,
+}
+
+/// What is allowed below a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Path as the sandbox sees it.
+    pub path: PathBuf,
+    /// `LANDLOCK_ACCESS_FS_*` bits.
+    pub access: u64,
+}
+
+/// Directories in which only existing files are written to.
+const NODES: [&str; 1] = ["/proc"];
+
+/// Where terminals are: the only places whose ioctls are allowed on device nodes.
+const TERMINALS: [&str; 4] = ["/dev/pts", "/dev/tty", "/dev/console", "/dev/ptmx"];
+
+/// The ruleset for these rules; `None` where the kernel has no Landlock.
+///
+/// Denials inside an allowed place can't be said here: the mounts carry them.
+pub fn plan(abi: u32, rules: &Rules, mounts: &[Mount], own: Vec<PathBuf>, devices: &[PathBuf]) -> Option<Ruleset> {
+    if abi == 0 {
+        return None;
+    }
+    let mut rows = Vec::new();
+    let mut row = |path: &Path, directory: bool, access: u64| {
+        let possible = rights::handled_fs(abi) & if directory { u64::MAX } else { rights::FILE_RIGHTS };
+        rows.push(Row { path: path.to_path_buf(), access: access & possible });
+    };
+    if rules.empty_root {
+        for (path, rule) in rules.places.iter().filter(|(_, rule)| rule.place == Place::Read) {
+            let execute_only = rules.execute_only.contains(path);
+            row(path, rule.directory, if execute_only { rights::EXECUTE_ONLY } else { rights::READ });
+        }
+        for private in ["/proc", "/dev", "/run", "/tmp", "/var/tmp"] {
+            if mounts.iter().any(|m| matches!(m, Mount::Tmpfs { to, .. } | Mount::Proc(to) if to == Path::new(private))) {
+                row(Path::new(private), true, rights::READ);
+            }
+        }
+    } else {
+        row(Path::new("/"), true, rights::READ);
+    }
+    for (path, rule) in rules.places.iter().filter(|(_, rule)| rule.place == Place::Write) {
+        row(path, rule.directory, rights::READ | rights::write(abi));
+    }
+    for (path, writable, rule) in &rules.exposed {
+        row(path, rule.directory, rights::READ | if *writable { rights::write(abi) } else { 0 });
+    }
+    for path in &own {
+        row(path, true, rights::READ | rights::write(abi));
+    }
+    for path in NODES {
+        row(Path::new(path), true, rights::READ | rights::WRITE_FILE);
+    }
+    row(Path::new("/dev"), true, rights::READ | rights::WRITE_FILE | rights::TRUNCATE);
+    for path in TERMINALS {
+        row(Path::new(path), path == "/dev/pts", rights::READ | rights::WRITE_FILE | rights::IOCTL_DEV);
+    }
+    for path in devices {
+        row(path, false, rights::READ | rights::WRITE_FILE | rights::IOCTL_DEV);
+    }
+    Some(Ruleset { abi, rows, scoped: abi >= 6 })
+}

@@ -1,0 +1,262 @@
+//! Policy + facts → Plan: pure. What cannot be enforced is a refusal or a note in the plan, never a log line elsewhere.
+
+pub mod bpf;
+pub mod env;
+pub mod files;
+pub mod landlock;
+pub mod mounts;
+pub mod private;
+pub mod seccomp;
+pub mod show;
+
+use crate::cli::{Command, EngineChoice, Layer, Run, Shell};
+use crate::config::Policy;
+use crate::error::{Failure, Result};
+use crate::facts::Facts;
+use mounts::Mount;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// Everything that one run needs, as a value: holds no descriptor, does nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Who carries the plan out.
+    pub engine: Engine,
+    /// `CLONE_NEW*` flags.
+    pub namespaces: u64,
+    /// The file system, step by step.
+    pub mounts: Vec<Mount>,
+    /// Landlock's ruleset, where the kernel has it.
+    pub landlock: Option<landlock::Ruleset>,
+    /// The system call filter's rules.
+    pub seccomp: Vec<seccomp::Rule>,
+    /// Capabilities that stay, as a bit set.
+    pub capabilities: u64,
+    /// The command's environment and directories it needs.
+    pub environment: env::Environment,
+    /// Sockets that listen inside for the parent.
+    pub listeners: Vec<Listener>,
+    /// The command's words; the first is looked up on PATH inside.
+    pub argv: Vec<OsString>,
+    /// The working directory, and whether it must be the host's own (not a private one of that name).
+    pub cwd: PathBuf,
+    /// Start the command in a session of its own.
+    pub new_session: bool,
+    /// Descriptors above 2 that stay open.
+    pub keep_fds: Vec<i32>,
+    /// Standard descriptors to open again inside, where their file can't be written: number and path.
+    pub reopen: Vec<(i32, PathBuf)>,
+    /// Made for the caller's ids in a user namespace (the caller is not root).
+    pub map: Option<(u32, u32)>,
+    /// What a layer or rule does not give on this host.
+    pub notes: Vec<Note>,
+}
+
+/// A weaker result than asked for, as a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// It weakens the sandbox (printed always); otherwise only a remark (with `-d` and in the plan).
+    pub degraded: bool,
+    /// One sentence.
+    pub text: String,
+}
+
+/// Who carries the plan out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// fence's own namespaces.
+    Native,
+}
+
+/// A socket that listens in the sandbox's network namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// What it serves.
+    pub purpose: &'static str,
+    /// Port on the sandbox's 127.0.0.1.
+    pub port: u16,
+}
+
+/// Capabilities root keeps, by number: CHOWN, DAC_OVERRIDE, FOWNER, FSETID for files; KILL, SETGID, SETUID because there is
+/// a PID namespace.
+const ROOT_KEEPS: [u32; 7] = [0, 1, 3, 4, 5, 6, 7];
+/// What root needs to set the sandbox up without a user namespace: SETPCAP, NET_ADMIN, SYS_ADMIN.
+const ROOT_NEEDS: [(u32, &str); 3] = [(8, "CAP_SETPCAP"), (12, "CAP_NET_ADMIN"), (21, "CAP_SYS_ADMIN")];
+
+/// Makes the plan, or says in one sentence why this policy can't be kept on this host.
+pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Plan> {
+    check_engine(run)?;
+    let rules = files::rules(policy, run, facts);
+    let mounts = mounts::table(&rules);
+    let own = private::writable(policy, &mounts);
+    let devices = policy.devices.allow.iter().filter_map(|d| facts.at(d)).map(|f| f.real.clone()).collect::<Vec<_>>();
+    let landlock = landlock::plan(facts.landlock_abi, &rules, &mounts, own, &devices);
+    let scoped = landlock.as_ref().is_some_and(|l| l.scoped);
+    let seccomp = seccomp::plan(&seccomp::Options {
+        allow: run.allow_syscalls.clone(),
+        deny: Vec::new(),
+        guard_group_kill: !scoped,
+    })?;
+    let mut notes: Vec<Note> = rules.remarks.iter().map(|r| remark(r.clone())).collect();
+    notes.extend(missing_layers(facts));
+    notes.extend(not_yet(policy, run));
+    let refused = notes.iter().find(|n| n.degraded && !run.allow_degraded && n.text.contains(NOT_ENFORCED));
+    if let Some(note) = refused {
+        return Err(Failure::new(note.text.clone()).hint("--allow-degraded runs the command without that rule"));
+    }
+    require(run, facts)?;
+    let root = facts.capable(21);
+    let (argv, assignments) = command(run, facts);
+    let plan = Plan {
+        engine: Engine::Native,
+        namespaces: namespaces(root),
+        landlock,
+        seccomp,
+        capabilities: if facts.uid == 0 { ROOT_KEEPS.iter().fold(0, |set, bit| set | 1 << bit) } else { 0 },
+        environment: environment(run, facts, assignments, &mounts),
+        listeners: Vec::new(),
+        argv,
+        cwd: facts.cwd.clone(),
+        new_session: run.force_new_session.or(policy.force_new_session).unwrap_or(false),
+        keep_fds: keep_fds(run, facts),
+        reopen: reopen(facts, &rules),
+        map: (!root).then_some((facts.uid, facts.gid)),
+        notes,
+        mounts,
+    };
+    check_root_capabilities(facts, root)?;
+    Ok(plan)
+}
+
+fn remark(text: String) -> Note {
+    Note { degraded: false, text }
+}
+
+fn degraded(text: impl Into<String>) -> Note {
+    Note { degraded: true, text: text.into() }
+}
+
+/// A rule that the user wrote and that this build can't enforce says so with these words: without --allow-degraded it
+/// stops the run.
+const NOT_ENFORCED: &str = "is not enforced";
+
+fn check_engine(run: &Run) -> Result<()> {
+    let name = match run.engine {
+        EngineChoice::Auto | EngineChoice::Native => return Ok(()),
+        EngineChoice::Bwrap => "bwrap",
+        EngineChoice::Landlock => "landlock",
+    };
+    Err(Failure::new(format!("cannot use the engine {name}: this build has only the native one"))
+        .hint("leave --engine out"))
+}
+
+/// Root sets the sandbox up with its own capabilities; with only some of them it can't.
+fn check_root_capabilities(facts: &Facts, root: bool) -> Result<()> {
+    let missing = ROOT_NEEDS.iter().find(|(bit, _)| root && !facts.capable(*bit));
+    match missing {
+        None => Ok(()),
+        Some((_, name)) => Err(Failure::new(format!("cannot set the sandbox up as root without {name}"))
+            .hint("run fence as an ordinary user, or give it that capability too")),
+    }
+}
+
+fn missing_layers(facts: &Facts) -> Vec<Note> {
+    let mut notes = Vec::new();
+    if !facts.seccomp {
+        notes.push(degraded("the system call filter is missing: this kernel has no seccomp filters"));
+    }
+    match facts.landlock_abi {
+        0 => notes.push(remark(
+            "Landlock is missing on this kernel (5.13 or newer has it): the mounts alone carry the file rules".into(),
+        )),
+        abi @ 1..6 => notes.push(remark(format!(
+            "Landlock ABI {abi} has no signal scope (6 has): a seccomp rule keeps signals from the caller's process group"
+        ))),
+        _ => {}
+    }
+    notes
+}
+
+/// What the policy or the command line asks for and this build does not do.
+fn not_yet(policy: &Policy, run: &Run) -> Vec<Note> {
+    let mut notes = Vec::new();
+    let network = &policy.network;
+    if !network.allowed_domains.is_empty() {
+        notes.push(degraded("network.allowedDomains has no effect in this build: the sandbox has no network at all"));
+    }
+    if !network.allow_unix_sockets.is_empty() || network.allow_all_unix_sockets {
+        notes.push(degraded("network.allowUnixSockets has no effect in this build: sockets below /run stay hidden"));
+    }
+    if !network.allow_local_outbound_ports.is_empty() {
+        notes.push(degraded(
+            "network.allowLocalOutboundPorts has no effect in this build: the sandbox has a loopback of its own",
+        ));
+    }
+    if policy.command.runtime_exec_policy == "argv" {
+        notes.push(degraded(format!("command.runtimeExecPolicy \"argv\" {NOT_ENFORCED} by this build")));
+    }
+    if !policy.command.deny.is_empty() || !policy.ssh.allowed_hosts.is_empty() || !policy.ssh.denied_hosts.is_empty() {
+        notes.push(degraded(
+            "command.deny and ssh rules are checked on the literal command only in this build, not on what it starts",
+        ));
+    }
+    if !run.ports.is_empty() {
+        notes.push(degraded(format!("--port {NOT_ENFORCED} by this build: nothing outside can reach a port inside")));
+    }
+    if run.services_on_host {
+        notes.push(degraded(format!("--service-execution-model on-host {NOT_ENFORCED} by this build")));
+    }
+    if run.monitor {
+        notes.push(degraded("--monitor shows nothing in this build"));
+    }
+    notes
+}
+
+/// Layers that `--require` names and that are not there.
+fn require(run: &Run, facts: &Facts) -> Result<()> {
+    let missing = |layer: &Layer| match layer {
+        Layer::Userns | Layer::Netns | Layer::Pidns => None,
+        Layer::Seccomp => (!facts.seccomp).then_some("seccomp: this kernel has no seccomp filters"),
+        Layer::Landlock => (facts.landlock_abi == 0).then_some("landlock: this kernel does not have it enabled"),
+        Layer::LandlockNet => Some("landlock-net: this build has no Landlock rules for TCP"),
+        Layer::Argv => Some("argv: this build has no exec supervisor"),
+        Layer::Monitor => Some("monitor: this build has no eBPF monitor"),
+    };
+    match run.require.iter().find_map(missing) {
+        None => Ok(()),
+        Some(why) => Err(Failure::new(format!("cannot start without a layer that --require names: {why}"))),
+    }
+}
+
+/// `CLONE_NEW*`: mount, PID, network, IPC, UTS and cgroup; a user namespace only for those who need one. Root inside a
+/// user namespace gains nothing and could not chown.
+fn namespaces(root: bool) -> u64 {
+    let all = libc::CLONE_NEWNS
+        | libc::CLONE_NEWPID
+        | libc::CLONE_NEWNET
+        | libc::CLONE_NEWIPC
+        | libc::CLONE_NEWUTS
+        | libc::CLONE_NEWCGROUP;
+    all as u64 | if root { 0 } else { libc::CLONE_NEWUSER as u64 }
+}
+
+/// Pipes stay (process substitution, make's job server); all else only when `--keep-fd` names it.
+fn keep_fds(run: &Run, facts: &Facts) -> Vec<i32> {
+    let pipes = facts.descriptors.iter().filter(|d| d.pipe).map(|d| d.number);
+    let mut keep: Vec<i32> = pipes.chain(run.keep_fds.iter().copied().filter(|fd| *fd > 2)).collect();
+    keep.sort_unstable();
+    keep.dedup();
+    keep
+}
+
+/// Read-only standard descriptors that /proc/self/fd would open for writing, past the mounts: where Landlock does not
+/// stop it because the file lies in a writable place, or because there is no Landlock.
+fn reopen(facts: &Facts, rules: &files::Rules) -> Vec<(i32, PathBuf)> {
+    let writable = |path: &Path| {
+        path.ancestors().any(|p| rules.places.get(p).is_some_and(|rule| rule.place == files::Place::Write))
+    };
+    let stdio = facts.read_only_stdio.iter();
+    stdio.filter(|(_, path)| facts.landlock_abi == 0 || writable(path)).cloned().collect()
+}
+fn command(run: &Run, _facts: &Facts) -> (Vec<OsString>, Vec<(OsString, OsString)>) { match &run.command { Command::Argv(a) => (a.clone(), vec![]), _ => (vec![], vec![]) } }
+fn environment(_run: &Run, facts: &Facts, _a: Vec<(OsString, OsString)>, _m: &[Mount]) -> env::Environment { env::Environment { variables: facts.environment.clone(), ..Default::default() } }

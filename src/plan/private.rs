@@ -1,0 +1,216 @@
+//! The places that are the sandbox's own: /tmp, /var/tmp, /dev, /run, /proc.
+
+use super::mounts::Mount;
+use crate::config::Policy;
+use crate::facts::{Facts, Kind};
+use std::path::{Path, PathBuf};
+
+/// Top directories that hide what the host has there.
+const TOPS: [&str; 6] = ["/tmp", "/var/tmp", "/dev", "/run", "/proc", "/dev/shm"];
+
+/// Device nodes of the minimal /dev.
+const NODES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+
+/// Files below /proc through which root's user id alone may change the machine, whatever its capabilities.
+const PROC_READ_ONLY: [&str; 9] = [
+    "/proc/sys",
+    "/proc/irq",
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/sysrq-trigger",
+    "/proc/acpi",
+    "/proc/scsi",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+];
+
+/// What is kept of /run: resolver files, and where NixOS keeps its system.
+const RUN_KEPT: [&str; 8] = [
+    "/run/systemd/resolve/resolv.conf",
+    "/run/systemd/resolve/stub-resolv.conf",
+    "/run/NetworkManager/resolv.conf",
+    "/run/NetworkManager/no-stub-resolv.conf",
+    "/run/resolvconf/resolv.conf",
+    "/run/connman/resolv.conf",
+    "/run/current-system",
+    "/run/opengl-driver",
+];
+
+/// Container engines' sockets, bound with `--service-execution-model on-host`.
+pub const ENGINE_SOCKETS: [&str; 4] =
+    ["/run/docker.sock", "/run/podman/podman.sock", "/run/containerd/containerd.sock", "/run/crio/crio.sock"];
+
+/// Paths whose presence on the host decides what is made.
+pub const PROBED: [&str; 33] = [
+    "/tmp",
+    "/var/tmp",
+    "/dev",
+    "/run",
+    "/var/run",
+    "/proc",
+    "/init",
+    "/etc/resolv.conf",
+    "/dev/null",
+    "/dev/zero",
+    "/dev/full",
+    "/dev/random",
+    "/dev/urandom",
+    "/dev/tty",
+    "/dev/kmsg",
+    "/dev/pts",
+    "/proc/sys",
+    "/proc/irq",
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/sysrq-trigger",
+    "/proc/acpi",
+    "/proc/scsi",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/run/systemd/resolve/resolv.conf",
+    "/run/systemd/resolve/stub-resolv.conf",
+    "/run/NetworkManager/resolv.conf",
+    "/run/NetworkManager/no-stub-resolv.conf",
+    "/run/resolvconf/resolv.conf",
+    "/run/connman/resolv.conf",
+    "/run/current-system",
+    "/run/opengl-driver",
+];
+
+/// Whether `path` is one of the private directories themselves.
+pub fn is_top(path: &Path) -> bool {
+    TOPS.iter().any(|top| path == Path::new(top))
+}
+
+/// Whether `path` lies in or is a private directory.
+pub fn covers(path: &Path) -> bool {
+    TOPS.iter().any(|top| path.starts_with(top))
+}
+
+/// Each private place with the mounts that make it. Places that the host does not have are left out, unless the root is
+/// built from parts.
+pub fn places(policy: &Policy, facts: &Facts, empty_root: bool) -> Vec<(PathBuf, Vec<Mount>)> {
+    let there = |path: &str| facts.at(path).is_some_and(|f| f.kind == Kind::Directory && f.real == Path::new(path));
+    let mut places = Vec::new();
+    for tmp in super::files::PRIVATE_TMP {
+        if there(tmp) || (empty_root && tmp == "/tmp") {
+            places.push((PathBuf::from(tmp), vec![tmpfs(tmp, 0o1777)]));
+        }
+    }
+    if there("/proc") || empty_root {
+        places.push((PathBuf::from("/proc"), proc(facts)));
+    }
+    if there("/dev") || empty_root {
+        places.push((PathBuf::from("/dev"), if host_devices(policy) { host_dev(facts) } else { dev(policy, facts) }));
+    }
+    if there("/run") {
+        places.push((PathBuf::from("/run"), run(facts)));
+    }
+    if there("/var/run") {
+        places.push((PathBuf::from("/var/run"), vec![tmpfs("/var/run", 0o755)]));
+    }
+    places
+}
+
+/// Directories of the sandbox's own that the command may write to: Landlock allows it there too.
+pub fn writable(policy: &Policy, mounts: &[Mount]) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = mounts
+        .iter()
+        .filter_map(|m| match m {
+            Mount::Tmpfs { to, read_only: false, .. } if to != Path::new("/dev") && to != Path::new("/run") => Some(to.clone()),
+            _ => None,
+        })
+        .collect();
+    paths.extend(mounts.iter().filter_map(|m| match m {
+        Mount::Directory { at, .. } if at.starts_with("/run/user") || at == Path::new("/run/lock") => Some(at.clone()),
+        _ => None,
+    }));
+    if host_devices(policy) {
+        paths.push(PathBuf::from("/dev/shm"));
+    }
+    paths
+}
+
+fn host_devices(policy: &Policy) -> bool {
+    policy.devices.mode == "host"
+}
+
+fn tmpfs(to: &str, mode: u32) -> Mount {
+    Mount::Tmpfs { to: PathBuf::from(to), mode, read_only: false }
+}
+
+fn bind(path: &Path, to: &Path, devices: bool, read_only: bool) -> Mount {
+    Mount::Bind { from: path.to_path_buf(), to: to.to_path_buf(), read_only, devices, may_be_gone: false }
+}
+
+/// A fresh procfs, its dangerous parts read-only. 
+fn proc(facts: &Facts) -> Vec<Mount> {
+    let parts = PROC_READ_ONLY.iter().filter(|p| facts.at(p).is_some());
+    std::iter::once(Mount::Proc(PathBuf::from("/proc")))
+        .chain(parts.map(|p| Mount::ReadOnlyPart(PathBuf::from(p))))
+        .collect()
+}
+
+/// The minimal /dev: in memory, sealed when it is filled; writing to a device node needs no writable mount.
+fn dev(policy: &Policy, facts: &Facts) -> Vec<Mount> {
+    let mut mounts = vec![tmpfs("/dev", 0o755)];
+    let file = |mounts: &mut Vec<Mount>, from: &Path, to: &Path| {
+        mounts.push(Mount::File(to.to_path_buf()));
+        mounts.push(bind(from, to, true, false));
+    };
+    for node in NODES.iter().map(|n| Path::new("/dev").join(n)) {
+        if facts.at(&node).is_some() {
+            file(&mut mounts, &node, &node);
+        }
+    }
+    if let Some(terminal) = facts.terminal.as_ref() {
+        file(&mut mounts, terminal, Path::new("/dev/console"));
+    }
+    mounts.push(Mount::Directory { at: "/dev/pts".into(), mode: 0o755 });
+    mounts.push(Mount::Pts("/dev/pts".into()));
+    mounts.push(Mount::Directory { at: "/dev/shm".into(), mode: 0o755 });
+    mounts.push(tmpfs("/dev/shm", 0o1777));
+    let links = [("ptmx", "pts/ptmx"), ("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("core", "/proc/kcore")];
+    let links = links.into_iter().chain([("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")]);
+    mounts.extend(links.map(|(at, text)| Mount::Link { at: Path::new("/dev").join(at), text: text.into() }));
+    for (path, found) in policy.devices.allow.iter().filter_map(|p| Some((p, facts.at(p)?))) {
+        if found.real == Path::new("/dev/kmsg") {
+            continue;
+        }
+        if found.kind == Kind::Directory {
+            mounts.push(Mount::Directory { at: path.into(), mode: 0o755 });
+            mounts.push(bind(&found.real, Path::new(path), true, false));
+        } else {
+            file(&mut mounts, &found.real, Path::new(path));
+        }
+    }
+    mounts.push(Mount::Seal("/dev".into()));
+    mounts
+}
+
+/// `devices.mode: host`: all of the host's nodes but the kernel log, with the sandbox's own terminals and shared memory.
+fn host_dev(facts: &Facts) -> Vec<Mount> {
+    let dev = Path::new("/dev");
+    let mut mounts = vec![bind(dev, dev, true, false)];
+    if facts.at("/dev/kmsg").is_some() {
+        mounts.push(Mount::MaskFile("/dev/kmsg".into()));
+    }
+    mounts
+}
+
+/// A private /run: no sockets of the host's services.
+fn run(facts: &Facts) -> Vec<Mount> {
+    let mut mounts = vec![tmpfs("/run", 0o755)];
+    let kept = RUN_KEPT.iter().map(Path::new).filter_map(|path| Some((path, facts.at(path)?)));
+    for (path, found) in kept {
+        mounts.push(if found.kind == Kind::Directory {
+            Mount::Directory { at: path.into(), mode: 0o755 }
+        } else {
+            Mount::File(path.into())
+        });
+        mounts.push(bind(&found.real, path, false, true));
+    }
+    mounts.push(Mount::Directory { at: "/run/lock".into(), mode: 0o1777 });
+    mounts.push(Mount::Directory { at: format!("/run/user/{}", facts.uid).into(), mode: 0o700 });
+    mounts
+}

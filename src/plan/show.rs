@@ -1,0 +1,158 @@
+//! A plan as people and programs read it: `fence plan [--json]`.
+
+use super::Plan;
+use super::mounts::Mount;
+use crate::json::Json;
+use std::fmt::Write;
+use std::path::Path;
+
+/// Names of the `CLONE_NEW*` bits.
+const NAMESPACES: [(u64, &str); 7] = [
+    (0x1000_0000, "user"),
+    (0x0002_0000, "mount"),
+    (0x2000_0000, "pid"),
+    (0x4000_0000, "network"),
+    (0x0800_0000, "ipc"),
+    (0x0400_0000, "uts"),
+    (0x0200_0000, "cgroup"),
+];
+
+/// Capabilities that a plan may keep, by number.
+const CAPABILITIES: [(u32, &str); 7] =
+    [(0, "chown"), (1, "dac_override"), (3, "fowner"), (4, "fsetid"), (5, "kill"), (6, "setgid"), (7, "setuid")];
+
+/// For people: one section per layer.
+pub fn text(plan: &Plan) -> String {
+    let mut out = String::new();
+    let command: Vec<String> = plan.argv.iter().map(|w| quote(&w.to_string_lossy())).collect();
+    _ = writeln!(out, "command     {}", command.join(" "));
+    _ = writeln!(out, "directory   {}", plan.cwd.display());
+    _ = writeln!(out, "engine      native");
+    _ = writeln!(out, "namespaces  {}", namespaces(plan).join(" "));
+    let kept = capabilities(plan);
+    _ = writeln!(out, "keeps       {}", if kept.is_empty() { "no capability".into() } else { kept.join(" ") });
+    section(&mut out, "mounts", plan.mounts.iter().map(line));
+    match &plan.landlock {
+        None => out.push_str("landlock    none\n"),
+        Some(ruleset) => section(
+            &mut out,
+            &format!("landlock    ABI {}{}", ruleset.abi, if ruleset.scoped { ", scoped" } else { "" }),
+            ruleset.rows.iter().map(|row| format!("{} {}", access(row.access), row.path.display())),
+        ),
+    }
+    section(&mut out, "seccomp", plan.seccomp.iter().map(|rule| rule.to_string()));
+    let set = plan.environment.changes.iter().map(|(name, value)| match value {
+        Some(value) => format!("{}={}", name.to_string_lossy(), value.to_string_lossy()),
+        None => format!("{} removed", name.to_string_lossy()),
+    });
+    section(&mut out, "environment", set);
+    section(&mut out, "listeners", plan.listeners.iter().map(|l| format!("127.0.0.1:{} {}", l.port, l.purpose)));
+    section(&mut out, "notes", plan.notes.iter().map(note));
+    out
+}
+
+/// For programs.
+pub fn json(plan: &Plan) -> Json {
+    let object = |fields: Vec<(&str, Json)>| Json::Object(fields.into_iter().map(|(k, v)| (k.to_string(), v)).collect());
+    let path = |p: &Path| Json::str(p.to_string_lossy());
+    let mounts = plan.mounts.iter().map(|m| Json::str(line(m))).collect();
+    let landlock = plan.landlock.as_ref().map(|ruleset| {
+        let rows = ruleset.rows.iter();
+        let rows = rows.map(|r| object(vec![("path", path(&r.path)), ("access", Json::str(access(r.access)))])).collect();
+        object(vec![
+            ("abi", Json::Int(i64::from(ruleset.abi))),
+            ("scoped", Json::Bool(ruleset.scoped)),
+            ("rows", Json::List(rows)),
+        ])
+    });
+    let environment = plan.environment.changes.iter().map(|(name, value)| {
+        let value = value.as_ref().map_or(Json::Bool(false), |v| Json::str(v.to_string_lossy()));
+        (name.to_string_lossy().into_owned(), value)
+    });
+    let notes = plan.notes.iter();
+    let notes = notes.map(|n| object(vec![("degraded", Json::Bool(n.degraded)), ("text", Json::str(&n.text))])).collect();
+    let listeners = plan.listeners.iter();
+    let listeners = listeners.map(|l| object(vec![("port", Json::Int(l.port.into())), ("purpose", Json::str(l.purpose))]));
+    object(vec![
+        ("command", Json::strings(plan.argv.iter().map(|w| w.to_string_lossy()))),
+        ("directory", path(&plan.cwd)),
+        ("engine", Json::str("native")),
+        ("namespaces", Json::strings(namespaces(plan))),
+        ("capabilities", Json::strings(capabilities(plan))),
+        ("mounts", Json::List(mounts)),
+        ("landlock", landlock.unwrap_or(Json::Bool(false))),
+        ("seccomp", Json::List(plan.seccomp.iter().map(|r| Json::str(r.to_string())).collect())),
+        ("environment", Json::Object(environment.collect())),
+        ("listeners", Json::List(listeners.collect())),
+        ("notes", Json::List(notes)),
+    ])
+}
+
+fn section(out: &mut String, title: &str, lines: impl Iterator<Item = String>) {
+    let lines: Vec<String> = lines.collect();
+    _ = writeln!(out, "{title}{}", if lines.is_empty() { "    none" } else { "" });
+    for line in lines {
+        _ = writeln!(out, "  {line}");
+    }
+}
+
+fn namespaces(plan: &Plan) -> Vec<&'static str> {
+    NAMESPACES.iter().filter(|(bit, _)| plan.namespaces & bit != 0).map(|(_, name)| *name).collect()
+}
+
+fn capabilities(plan: &Plan) -> Vec<&'static str> {
+    CAPABILITIES.iter().filter(|(bit, _)| plan.capabilities & (1 << bit) != 0).map(|(_, name)| *name).collect()
+}
+
+/// One mount as one line: what, where.
+pub fn line(mount: &Mount) -> String {
+    match mount {
+        Mount::HostRoot { read_only: true } => "read-only   /".into(),
+        Mount::HostRoot { read_only: false } => "writable    /".into(),
+        Mount::EmptyRoot => "empty       /".into(),
+        Mount::Bind { from, to, read_only, devices, .. } => {
+            let what = match (devices, read_only) {
+                (true, _) => "device     ",
+                (_, true) => "read-only  ",
+                (_, false) => "writable   ",
+            };
+            if from == to {
+                format!("{what} {}", to.display())
+            } else {
+                format!("{what} {} (from {})", to.display(), from.display())
+            }
+        }
+        Mount::Tmpfs { to, mode, read_only } => {
+            format!("private     {} (mode {mode:o}{})", to.display(), if *read_only { ", read-only" } else { "" })
+        }
+        Mount::MaskDirectory(at) => format!("hidden      {}/", at.display()),
+        Mount::MaskFile(at) => format!("hidden      {}", at.display()),
+        Mount::Proc(to) => format!("private     {} (procfs)", to.display()),
+        Mount::Pts(to) => format!("private     {} (devpts)", to.display()),
+        Mount::Directory { at, .. } => format!("directory   {}", at.display()),
+        Mount::File(at) => format!("file        {}", at.display()),
+        Mount::Link { at, text } => format!("link        {} -> {}", at.display(), text.display()),
+        Mount::Seal(at) | Mount::ReadOnlyPart(at) => format!("read-only   {}", at.display()),
+    }
+}
+
+/// `rwx` and more: read, write, execute, change the tree, ioctl.
+fn access(bits: u64) -> String {
+    use crate::tables::landlock as rights;
+    let read = if bits & rights::READ_DIR != 0 { "rd" } else if bits & rights::READ_FILE != 0 { "r-" } else { "--" };
+    let write = if bits & rights::WRITE_FILE != 0 { "w" } else { "-" };
+    let execute = if bits & rights::EXECUTE != 0 { "x" } else { "-" };
+    let tree = if bits & rights::MAKE_REG != 0 { "m" } else { "-" };
+    let ioctl = if bits & rights::IOCTL_DEV != 0 { "i" } else { "-" };
+    format!("{read}{write}{execute}{tree}{ioctl}")
+}
+
+fn note(note: &super::Note) -> String {
+    format!("{} {}", if note.degraded { "degraded:" } else { "remark:" }, note.text)
+}
+
+/// A word as a shell would need it.
+pub fn quote(word: &str) -> String {
+    let special = |c: char| c.is_whitespace() || "\"'\\$`!*?[](){}<>|&;#".contains(c);
+    if word.is_empty() || word.contains(special) { format!("'{}'", word.replace('\'', "'\\''")) } else { word.into() }
+}

@@ -1,0 +1,253 @@
+//! The host as it is now → Facts.
+
+use super::{git, walk};
+use crate::cli::Run;
+use crate::config::Policy;
+use crate::error::{Failure, Result};
+use crate::facts::{Descriptor, Facts, Found, Kind};
+use crate::plan::{files, private};
+use crate::sys;
+use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fcntl_getfl, fstat, open, readlinkat};
+use rustix::termios::isatty;
+use std::ffi::OsStr;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path, PathBuf};
+
+/// `PIPEFS_MAGIC`: an anonymous pipe, unlike a FIFO of the file system.
+const PIPEFS: u64 = 0x5049_5045;
+
+/// Looks at everything that the plan for this policy and run depends on. `cwd` and `home` are the caller's.
+pub fn look(policy: &Policy, run: &Run, cwd: &Path, home: Option<&Path>) -> Result<Facts> {
+    let mut facts = Facts {
+        uid: rustix::process::geteuid().as_raw(),
+        gid: rustix::process::getegid().as_raw(),
+        capabilities: effective_capabilities(),
+        mount_setattr: sys::mount::has_set_attributes(),
+        landlock_abi: landlock_abi(),
+        seccomp: sys::seccomp::available(),
+        cwd: cwd.to_path_buf(),
+        home: home.map(Path::to_path_buf),
+        terminal: terminal(),
+        wsl_interop: wsl_interop(),
+        descriptors: descriptors(),
+        environment: std::env::vars_os().collect(),
+        nonce: nonce(),
+        ..Facts::default()
+    };
+    let empty_root = policy.filesystem.default_deny_read;
+    for path in files::literal_paths(policy, run, cwd, home) {
+        add(&mut facts, path, empty_root);
+    }
+    look_at_words(&mut facts, run);
+    root_entries(&mut facts, empty_root);
+    globs(&mut facts, policy, cwd, home)?;
+    protected(&mut facts, policy)?;
+    facts.read_only_stdio = read_only_stdio();
+    Ok(facts)
+}
+
+fn add(facts: &mut Facts, path: PathBuf, with_links: bool) {
+    if facts.paths.contains_key(&path) {
+        return;
+    }
+    if let Some(mut found) = find(&path) {
+        if with_links && found.real != path {
+            found.links = links_on(&path);
+        }
+        facts.paths.insert(path, found);
+    }
+}
+
+/// What a path leads to. One open, and the kernel's own name for what was opened.
+pub fn find(path: &Path) -> Option<Found> {
+    let handle = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let stat = fstat(&handle).ok()?;
+    let real = name_of(&handle).or_else(|| std::fs::canonicalize(path).ok())?;
+    Some(Found { real, kind: kind_of(&stat), links: Vec::new(), nlink: stat.st_nlink as u64 })
+}
+
+fn name_of(handle: &OwnedFd) -> Option<PathBuf> {
+    let name = readlinkat(CWD, format!("/proc/self/fd/{}", handle.as_raw_fd()), Vec::new()).ok()?;
+    let name = PathBuf::from(std::ffi::OsString::from_vec(name.into_bytes()));
+    (name.is_absolute() && !name.as_os_str().as_bytes().ends_with(b" (deleted)")).then_some(name)
+}
+
+fn kind_of(stat: &Stat) -> Kind {
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => Kind::Directory,
+        FileType::RegularFile => Kind::File,
+        _ => Kind::Other,
+    }
+}
+
+/// The symbolic links that looking `path` up goes through, outermost first.
+fn links_on(path: &Path) -> Vec<(PathBuf, PathBuf)> {
+    let mut links = Vec::new();
+    let mut todo: Vec<PathBuf> = vec![path.to_path_buf()];
+    // As many as the kernel follows before it says ELOOP.
+    while let Some(path) = (links.len() < 40).then(|| todo.pop()).flatten() {
+        let mut at = PathBuf::from("/");
+        let components: Vec<_> = path.components().collect();
+        for (i, component) in components.iter().enumerate() {
+            match component {
+                Component::ParentDir => _ = at.pop(),
+                Component::Normal(name) => at.push(name),
+                _ => continue,
+            }
+            let Ok(text) = std::fs::read_link(&at) else { continue };
+            let target = at.parent().unwrap_or(Path::new("/")).join(&text);
+            links.push((at.clone(), text));
+            todo.push(components[i + 1..].iter().fold(target, |path, c| path.join(c)));
+            break;
+        }
+    }
+    links
+}
+
+/// Words of the command that lie in a private place are shown there when they are files.
+fn look_at_words(facts: &mut Facts, run: &Run) {
+    let cwd = facts.cwd.clone();
+    let candidates = files::words(run).map(|word| cwd.join(word)).filter(|path| private::covers(path));
+    for path in candidates.collect::<Vec<_>>() {
+        add(facts, path, false);
+    }
+}
+
+/// A root that is built from parts needs to know what the host's has.
+fn root_entries(facts: &mut Facts, needed: bool) {
+    let missing = ["/proc", "/dev", "/tmp"].iter().any(|p| facts.at(p).is_none());
+    if !needed && !missing {
+        return;
+    }
+    let entries = std::fs::read_dir("/").into_iter().flatten().flatten().map(|entry| entry.path());
+    facts.root_entries = entries.collect();
+    facts.root_entries.sort();
+    for path in facts.root_entries.clone() {
+        facts.paths.remove(&path);
+        add(facts, path, true);
+    }
+}
+
+fn globs(facts: &mut Facts, policy: &Policy, cwd: &Path, home: Option<&Path>) -> Result<()> {
+    let patterns = files::glob_patterns(policy);
+    if patterns.is_empty() {
+        return Ok(());
+    }
+    let matches = walk::expand(&patterns, cwd, home)?;
+    for (pattern, paths) in patterns.into_iter().zip(matches) {
+        facts.globs.insert(pattern, paths.iter().filter_map(|path| find(path)).collect());
+    }
+    Ok(())
+}
+
+/// Built-in names below the working directory, and the git directories of everything writable: only where something can
+/// be written at all.
+fn protected(facts: &mut Facts, policy: &Policy) -> Result<()> {
+    let writable = files::writable_roots(policy, facts);
+    if writable.iter().any(|root| facts.cwd.starts_with(root)) {
+        let cwd = facts.cwd.clone();
+        let (names, tops) = walk::protected(&cwd)?;
+        for path in names {
+            if let Some(found) = find(&path) {
+                facts.protected.push(path.clone());
+                facts.paths.insert(path, found);
+            }
+        }
+        for top in tops {
+            repository(facts, policy, &top)?;
+        }
+    }
+    let mut tops: Vec<PathBuf> = writable;
+    tops.extend(facts.home.clone());
+    tops.push(facts.cwd.clone());
+    // A repository whose top is above a writable directory is reached through that directory's own path only when the
+    // top itself is writable, which the list has then.
+    tops.sort();
+    tops.dedup();
+    for top in tops {
+        repository(facts, policy, &top)?;
+    }
+    Ok(())
+}
+
+fn repository(facts: &mut Facts, policy: &Policy, top: &Path) -> Result<()> {
+    if facts.git.iter().any(|r| r.work_tree == top) {
+        return Ok(());
+    }
+    let Some(dirs) = git::look(top, policy.filesystem.allow_git_config)? else { return Ok(()) };
+    for path in &dirs.protect {
+        add(facts, path.clone(), false);
+    }
+    facts.git.push(dirs);
+    Ok(())
+}
+
+fn effective_capabilities() -> u64 {
+    rustix::thread::capabilities(None).map_or(0, |sets| sets.effective.bits())
+}
+
+/// The kernel's Landlock ABI; 0 where it is not built in or not enabled.
+fn landlock_abi() -> u32 {
+    sys::landlock_abi()
+}
+
+fn terminal() -> Option<PathBuf> {
+    let all = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
+    let terminal = all.into_iter().find(|fd| isatty(fd))?;
+    let name = rustix::termios::ttyname(terminal, Vec::new()).ok()?;
+    find(Path::new(OsStr::from_bytes(name.as_bytes()))).map(|found| found.real)
+}
+
+fn wsl_interop() -> bool {
+    ["WSLInterop", "WSLInterop-late"].iter().any(|name| Path::new("/proc/sys/fs/binfmt_misc").join(name).exists())
+}
+
+/// Inherited descriptors above 2. Without a mounted /proc none is known, and none is kept.
+fn descriptors() -> Vec<Descriptor> {
+    let entries = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let numbers = entries.filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok()).filter(|n| *n > 2);
+    let mut all: Vec<Descriptor> = numbers
+        .filter_map(|number| {
+            let pipe = rustix::fs::fstatfs(sys::fd::inherited(number)).ok()?.f_type as u64 == PIPEFS;
+            Some(Descriptor { number, pipe })
+        })
+        .collect();
+    all.sort_by_key(|d| d.number);
+    all
+}
+
+/// Regular files at 0, 1, 2 that were opened for reading only, with their paths.
+fn read_only_stdio() -> Vec<(i32, PathBuf)> {
+    let path = |number: i32| {
+        let fd = sys::fd::inherited(number);
+        let regular = FileType::from_raw_mode(fstat(fd).ok()?.st_mode) == FileType::RegularFile;
+        let reads = fcntl_getfl(fd).ok()? & OFlags::ACCMODE == OFlags::RDONLY;
+        let name = readlinkat(CWD, format!("/proc/self/fd/{number}"), Vec::new()).ok()?;
+        (regular && reads).then(|| (number, PathBuf::from(std::ffi::OsString::from_vec(name.into_bytes()))))
+    };
+    (0..3).filter_map(path).collect()
+}
+
+/// Refuses descriptors that would be a way round every file rule.
+pub fn check_stdio() -> Result<()> {
+    for number in 0..3 {
+        let directory = |stat: Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        if fstat(sys::fd::inherited(number)).is_ok_and(directory) {
+            return Err(Failure::new(format!(
+                "cannot start with a directory as standard descriptor {number}: the command could reach the host's files \
+                 through it"
+            ))
+            .hint("redirect it from /dev/null"));
+        }
+    }
+    Ok(())
+}
+
+/// Eight hexadecimal digits from the kernel's random numbers.
+fn nonce() -> String {
+    let mut bytes = [0u8; 4];
+    _ = sys::random(&mut bytes);
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+

@@ -1,0 +1,2 @@
+//! Verdicts: pure.
+pub mod glob;

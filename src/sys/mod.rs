@@ -1,0 +1,44 @@
+//! The only folder that may use `unsafe`: system calls that rustix does not have, each a few lines, no decisions.
+//!
+//! # Safety
+//!
+//! Every block hands the kernel pointers to values that live across the call, or plain integers. Nothing here
+//! keeps a pointer after the call. The functions that change what later code may assume (`clone`, `exec`,
+//! `wipe_arguments`) are called while the process has one thread.
+#![allow(unsafe_code)]
+
+pub mod fd;
+pub mod mount;
+pub mod process;
+pub mod seccomp;
+pub mod signal;
+
+use rustix::io::Errno;
+
+/// A system call's result: the kernel's answer or its errno.
+pub type Result<T> = std::result::Result<T, Errno>;
+
+/// Turns the C convention (-1 and errno) into a `Result`.
+fn check(answer: libc::c_long) -> Result<libc::c_long> {
+    if answer == -1 {
+        Err(Errno::from_raw_os_error(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)))
+    } else {
+        Ok(answer)
+    }
+}
+
+/// The kernel's Landlock ABI; 0 where Landlock is not built in or not enabled.
+pub fn landlock_abi() -> u32 {
+    const VERSION: u32 = 1;
+    // SAFETY: with this flag the kernel wants a null pointer and a size of zero, and answers with a number.
+    let answer = check(unsafe {
+        libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0usize, VERSION)
+    });
+    answer.map_or(0, |abi| abi as u32)
+}
+
+/// Fills `bytes` with random numbers of the kernel.
+pub fn random(bytes: &mut [u8]) -> Result<()> {
+    // SAFETY: the buffer is valid for its length.
+    check(unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) } as libc::c_long).map(drop)
+}

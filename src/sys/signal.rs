@@ -1,0 +1,98 @@
+//! Signals as values: block them all, then read them from a descriptor, one at a time.
+
+use super::{Result, check};
+use rustix::process::Pid;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// A signal that was taken, and where it came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// Its number.
+    pub number: i32,
+    /// It came from the kernel (the terminal's Ctrl-C, a hang-up), which sent it to the whole process group.
+    pub from_kernel: bool,
+}
+
+/// The mask that was in force before all signals were blocked.
+#[derive(Clone, Copy)]
+pub struct Mask(libc::sigset_t);
+
+/// Every signal, blocked and readable (signalfd(2)).
+pub struct Signals(OwnedFd);
+
+/// `SI_KERNEL`: the kernel sent the signal by itself.
+const SI_KERNEL: i32 = 0x80;
+
+/// Blocks every signal that can be blocked; they wait until somebody reads them. Returns the mask to put back.
+pub fn block_all() -> Mask {
+    // SAFETY: both sets are plain values on this stack; sigprocmask fills `before`.
+    unsafe {
+        let mut before = std::mem::zeroed::<libc::sigset_t>();
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const *every(), &raw mut before);
+        Mask(before)
+    }
+}
+
+/// Puts a mask back.
+pub fn restore(mask: &Mask) {
+    // SAFETY: `mask` is a whole signal set.
+    unsafe {
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const mask.0, std::ptr::null_mut());
+    }
+}
+
+fn every() -> Box<libc::sigset_t> {
+    // SAFETY: a signal set is plain data; sigfillset makes it whole.
+    unsafe {
+        let mut all = Box::new(std::mem::zeroed::<libc::sigset_t>());
+        libc::sigfillset(&raw mut *all);
+        all
+    }
+}
+
+impl Signals {
+    /// A descriptor that reads every blocked signal of this process.
+    pub fn new() -> Result<Signals> {
+        // SAFETY: the set outlives the call; the new descriptor is owned from here on.
+        unsafe {
+            let fd = check(libc::c_long::from(libc::signalfd(
+                -1,
+                &raw const *every(),
+                libc::SFD_CLOEXEC | libc::SFD_NONBLOCK,
+            )))?;
+            Ok(Signals(OwnedFd::from_raw_fd(fd as i32)))
+        }
+    }
+
+    /// The next signal that is waiting, if any.
+    pub fn next(&self) -> Option<Taken> {
+        // SAFETY: the buffer is one whole signalfd_siginfo, which the kernel fills or leaves.
+        unsafe {
+            let mut info = std::mem::zeroed::<libc::signalfd_siginfo>();
+            let size = size_of::<libc::signalfd_siginfo>();
+            let read = libc::read(self.0.as_raw_fd(), (&raw mut info).cast(), size);
+            (read == size as isize)
+                .then_some(Taken { number: info.ssi_signo as i32, from_kernel: info.ssi_code == SI_KERNEL })
+        }
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Resets the disposition of SIGPIPE, which Rust's start-up code ignores, to what programs expect.
+pub fn default_sigpipe() {
+    // SAFETY: SIG_DFL is a valid disposition for SIGPIPE.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+    }
+}
+
+/// Sends signal `number` to a process.
+pub fn send(pid: Pid, number: i32) -> Result<()> {
+    // SAFETY: kill takes two integers.
+    check(libc::c_long::from(unsafe { libc::kill(pid.as_raw_nonzero().get(), number) })).map(drop)
+}

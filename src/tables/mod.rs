@@ -1,0 +1,4 @@
+//! Kernel facts and names as data, each row with its reason.
+
+pub mod landlock;
+pub mod paths;
