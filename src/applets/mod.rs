@@ -1,0 +1,3 @@
+//! One file per sub-command: glue only.
+
+pub mod config;
