@@ -103,3 +103,39 @@ fn failed(what: impl Into<String>, error: &io::Error) -> Failure {
     let failure = Failure::new(what);
     error.raw_os_error().map_or(failure.clone(), |errno| failure.errno(errno))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_that_exclude_each_other_are_refused() {
+        let both = ConfigCommand::Show { settings: Some("a".into()), template: Some("b".into()) };
+        assert_eq!(
+            run(&both).unwrap_err().to_string(),
+            "if any flags in the group [settings template] are set none of the others can be; \
+             [settings template] were all set"
+        );
+        assert!(extended(Some("code"), true).is_err());
+    }
+
+    #[test]
+    fn a_new_file_extends_a_template_that_exists() {
+        assert_eq!(extended(None, false), Ok(Some("code")));
+        assert_eq!(extended(None, true), Ok(None));
+        assert_eq!(extended(Some("hermes.json"), false), Ok(Some("hermes")));
+        assert_eq!(
+            extended(Some("nope"), false).unwrap_err().to_string(),
+            "template \"nope\" not found\nUse --list-templates to see available templates"
+        );
+    }
+
+    #[test]
+    fn the_new_file_goes_to_the_user_unless_named() {
+        let env = Env { cwd: "/w".into(), home: Some("/h".into()), xdg_config_home: None };
+        assert_eq!(target(None, &env), Ok("/h/.config/fence/fence.json".into()));
+        assert_eq!(target(Some(OsStr::new("./x")), &env), Ok("/w/x".into()));
+        assert!(target(None, &Env { home: None, ..env }).is_err());
+    }
+}

@@ -25,7 +25,7 @@ pub struct Mistake {
     pub place: String,
     /// Kind.
     pub kind: Kind,
-    /// Path of the key concerned: `network.allowedDomains[2]`; empty: the whole file.
+    /// Path of the key concerned: `network.allowedDomains[2]`; empty: the whole file, or `what` names it.
     pub key: String,
     /// What is wrong with it.
     pub what: String,
@@ -198,7 +198,8 @@ impl Reader<'_> {
         let at = item.copied().or(place.map(|place| place.at)).unwrap_or(0);
         let key = match invalid.item {
             Some(i) => format!("{}[{i}]", invalid.path),
-            None => invalid.path.to_string(),
+            // The message names its setting itself; only an entry is told more closely.
+            None => String::new(),
         };
         self.mistake(Kind::Content, at, &key, invalid.what.clone())
     }
@@ -261,7 +262,7 @@ mod tests {
     #[test]
     fn every_mistake_has_its_place() {
         let rows = [
-            ("{\n  x\n}", "f.json:2:3: SYNTAX: expected string for object property"),
+            ("{\n  x\n}", "f.json:2:3: SYNTAX: expected a key in double quotes"),
             ("{\"alowPty\": true}", "f.json:1:2: alowPty: CONTENT: unknown key; did you mean \"allowPty\"?"),
             ("{\"network\":\n {\"Quux\": 1}}", "f.json:2:3: network.Quux: CONTENT: unknown key"),
             ("{\"allowPty\":true, \"ALLOWPTY\":true}", "f.json:1:19: allowPty: CONTENT: duplicate key"),
@@ -280,7 +281,7 @@ mod tests {
             ),
             (
                 "{\"devices\": {\"mode\": \"x\"}}",
-                "f.json:1:22: devices.mode: CONTENT: invalid devices.mode \"x\" (expected one of: auto, minimal, host)",
+                "f.json:1:22: CONTENT: invalid devices.mode \"x\" (expected one of: auto, minimal, host)",
             ),
         ];
         for (text, expected) in rows {

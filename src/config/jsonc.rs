@@ -2,6 +2,7 @@
 
 use jsonc_parser::ast::Value;
 use jsonc_parser::common::{Range, Ranged};
+use jsonc_parser::errors::ParseErrorKind;
 use jsonc_parser::tokens::{Token, TokenAndRange};
 use jsonc_parser::{CollectOptions, CommentCollectionStrategy, ParseOptions, parse_to_ast};
 
@@ -43,7 +44,7 @@ pub fn parse(text: &str) -> Result<Value<'_>, Syntax> {
     }
     let collect = CollectOptions { comments: CommentCollectionStrategy::AsTokens, tokens: true };
     let parsed = parse_to_ast(text, &collect, &STRICT)
-        .map_err(|error| Syntax::new(error.range().start, lower_first(&error.kind().to_string())))?;
+        .map_err(|error| Syntax::new(error.range().start, explain(error.kind())))?;
     check_characters(text, &parsed.tokens.unwrap_or_default())?;
     parsed.value.ok_or_else(|| Syntax::new(0, "there is no value, only comments"))
 }
@@ -86,6 +87,22 @@ pub fn describe(value: &Value<'_>) -> String {
         Value::Array(_) => "a list".into(),
         Value::NullKeyword(_) => "null".into(),
     }
+}
+
+/// The commonest mistakes in plain words, the others in the parser's.
+fn explain(kind: &ParseErrorKind) -> String {
+    let plain = match kind {
+        ParseErrorKind::ExpectedStringObjectProperty => "expected a key in double quotes",
+        ParseErrorKind::UnexpectedTokenInObject => "expected a key in double quotes or }",
+        ParseErrorKind::SingleQuotedStringsNotAllowed => "strings stand in double quotes",
+        ParseErrorKind::MultipleRootJsonValues => "text after the value",
+        ParseErrorKind::ExpectedColonAfterObjectKey => "expected a colon after the key",
+        ParseErrorKind::UnexpectedWord => "unexpected word; strings stand in double quotes",
+        ParseErrorKind::UnexpectedToken => "unexpected character",
+        ParseErrorKind::ExpectedComma => "expected a comma",
+        kind => return lower_first(&kind.to_string()),
+    };
+    plain.to_string()
 }
 
 fn lower_first(text: &str) -> String {

@@ -259,10 +259,7 @@ impl Loader<'_> {
         if self.real_paths.contains(&disk::real(&path)) {
             return Err(circular("@base"));
         }
-        self.read(
-            &path,
-            &Reading::new(format!("failed to resolve extends: failed to load @base config {path:?}")),
-        )
+        self.read(&path, &Reading::new("failed to resolve extends: failed to load @base config".into()))
     }
 
     fn extended_file(&mut self, name: &str, folder: &Path) -> Result<Layer> {
