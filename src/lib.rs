@@ -15,6 +15,7 @@ pub mod error;
 pub mod facts;
 pub mod json;
 pub mod launch;
+pub mod log;
 pub mod plan;
 pub mod probe;
 pub mod rules;
