@@ -11,3 +11,8 @@ pub mod cli;
 pub mod config;
 pub mod error;
 pub mod json;
+pub mod plan;
+pub mod rules;
+
+#[cfg(test)]
+mod testdata;

@@ -1,0 +1,3 @@
+//! Policy and facts → what a run will do: pure.
+
+pub mod env;

@@ -1,0 +1,1 @@
+//! Verdicts on commands, programs and hosts: pure.
