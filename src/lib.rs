@@ -22,3 +22,6 @@ pub mod rules;
 pub mod sys;
 pub mod tables;
 pub mod trace;
+
+#[cfg(test)]
+mod testdata;

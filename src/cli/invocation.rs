@@ -33,7 +33,7 @@ pub enum Invocation {
     /// `--list-templates`
     ListTemplates,
     /// `--help`, `help [CMD]`, `config` alone: the text to print on stdout.
-    Help(&'static str),
+    Help(String),
 }
 
 /// A command to sandbox and how.

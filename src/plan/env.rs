@@ -1,4 +1,253 @@
-//! stub
-use std::ffi::OsString; use std::path::PathBuf;
+//! The environment of the command: the caller's, without what could turn the sandbox's own programs against it.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+/// A variable: name and value.
+pub type Variable = (OsString, OsString);
+
+/// Where the sandbox's HTTP proxy listens when the sandbox has a network of its own.
+pub const PROXY_URL: &str = "http://127.0.0.1:3128";
+
+/// One proxy for every scheme: with a SOCKS URL in ALL_PROXY some HTTP libraries raise at start.
+const PROXY_VARIABLES: [&str; 6] =
+    ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
+
+/// The sandbox's own loopback is reached without a proxy.
+const NO_PROXY: &str = "localhost,127.0.0.1,::1";
+
+/// Names that only fence's own stages may see.
+const INTERNAL: [&str; 3] = ["FENCE_CONFIG_JSON", "FENCE_LINUX_BOOTSTRAP_", "FENCE_LINUX_ARGV_EXEC_"];
+
+/// What must be known to make the environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnvFacts {
+    /// The working directory of the command.
+    pub cwd: PathBuf,
+    /// The caller's user id.
+    pub uid: u32,
+    /// Something that nobody can guess: part of the name of a new XDG_RUNTIME_DIR.
+    pub random: String,
+    /// The caller's TMPDIR names a directory that is writable inside.
+    pub tmpdir_writable: bool,
+    /// The caller's XDG_RUNTIME_DIR names a directory that is writable inside.
+    pub runtime_dir_writable: bool,
+    /// `--fence-log-file`
+    pub log_file: Option<PathBuf>,
+    /// The HTTP proxy as the command reaches it: [`PROXY_URL`] in a network of its own.
+    pub proxy_url: String,
+    /// `NAME=value` words in front of the command.
+    pub assignments: Vec<Variable>,
+}
+
+/// The environment of the command.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Environment { pub variables: Vec<(OsString,OsString)>, pub changes: Vec<(OsString, Option<OsString>)>, pub runtime_dir: Option<PathBuf> }
+pub struct Environment {
+    /// All variables, in the caller's order, the new ones last.
+    pub variables: Vec<Variable>,
+    /// Names that were taken out because the dynamic linker obeys them, for `-d`.
+    pub stripped: Vec<OsString>,
+    /// A directory to make inside (mode 0700) before the command starts: the new XDG_RUNTIME_DIR.
+    pub runtime_dir: Option<PathBuf>,
+}
+
+impl Environment {
+    /// The value of a variable.
+    pub fn get(&self, name: &str) -> Option<&OsStr> {
+        self.variables.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_os_str())
+    }
+
+    /// Sets a variable, whatever it was before.
+    fn set(&mut self, name: impl AsRef<OsStr>, value: impl Into<OsString>) {
+        let name = name.as_ref();
+        self.variables.retain(|(n, _)| n != name);
+        self.variables.push((name.to_owned(), value.into()));
+    }
+
+    /// Without XDG_RUNTIME_DIR: for when its directory could not be made.
+    pub fn drop_runtime_dir(&mut self) {
+        self.runtime_dir = None;
+        self.variables.retain(|(name, _)| name != "XDG_RUNTIME_DIR");
+    }
+}
+
+/// The caller's environment, made fit for the sandbox.
+pub fn environment(caller: Vec<Variable>, facts: &EnvFacts) -> Environment {
+    let mut env = Environment::default();
+    for (name, value) in caller {
+        if obeyed_by_linker(&name) {
+            env.stripped.push(name);
+        } else if !internal(&name) {
+            env.variables.push((name, value));
+        }
+    }
+    env.set("FENCE_SANDBOX", "1");
+    for name in PROXY_VARIABLES {
+        env.set(name, &facts.proxy_url);
+    }
+    env.set("NO_PROXY", NO_PROXY);
+    env.set("no_proxy", NO_PROXY);
+    if let Some(file) = &facts.log_file {
+        env.set("FENCE_LOG_FILE", facts.cwd.join(file));
+    }
+    if !facts.tmpdir_writable {
+        env.set("TMPDIR", "/tmp");
+    }
+    if !facts.runtime_dir_writable {
+        let dir = PathBuf::from(format!("/tmp/fence-runtime-{}-{}", facts.uid, facts.random));
+        env.set("XDG_RUNTIME_DIR", &dir);
+        env.runtime_dir = Some(dir);
+    }
+    env.set("PWD", &facts.cwd);
+    // The user's own words come last and pass whatever they name: they hold inside only.
+    for (name, value) in &facts.assignments {
+        env.set(name, value);
+    }
+    env
+}
+
+/// The dynamic linkers read these names (in capitals only) before any code of the program runs.
+fn obeyed_by_linker(name: &OsStr) -> bool {
+    name.as_bytes().starts_with(b"LD_") || name.as_bytes().starts_with(b"DYLD_")
+}
+
+fn internal(name: &OsStr) -> bool {
+    INTERNAL.iter().any(|prefix| {
+        let whole = !prefix.ends_with('_');
+        if whole { name == *prefix } else { name.as_bytes().starts_with(prefix.as_bytes()) }
+    })
+}
+
+/// Splits the leading `NAME=value` words off a command, as a shell does; what is left may be empty.
+pub fn split_assignments(words: &[OsString]) -> (Vec<Variable>, &[OsString]) {
+    let assignments: Vec<Variable> = words.iter().map_while(|word| assignment(word)).collect();
+    let command = &words[assignments.len()..];
+    (assignments, command)
+}
+
+/// A word that a shell takes as an assignment: a name, `=`, anything.
+pub fn assignment(word: &OsStr) -> Option<Variable> {
+    let bytes = word.as_bytes();
+    let (name, value) = bytes.split_at(bytes.iter().position(|b| *b == b'=')?);
+    let (first, others) = name.split_first()?;
+    let named = (first.is_ascii_alphabetic() || *first == b'_')
+        && others.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_');
+    let owned = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+    named.then(|| (owned(name), owned(&value[1..])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testdata::table;
+
+    fn facts() -> EnvFacts {
+        EnvFacts {
+            cwd: "/work".into(),
+            uid: 1000,
+            random: "a1b2".into(),
+            tmpdir_writable: true,
+            runtime_dir_writable: true,
+            log_file: None,
+            proxy_url: PROXY_URL.into(),
+            assignments: Vec::new(),
+        }
+    }
+
+    fn made(caller: &[(&str, &str)], facts: &EnvFacts) -> Environment {
+        environment(caller.iter().map(|(name, value)| (name.into(), value.into())).collect(), facts)
+    }
+
+    fn value(env: &Environment, name: &str) -> String {
+        env.get(name).map_or("<unset>".into(), |value| value.to_string_lossy().into_owned())
+    }
+
+    #[test]
+    fn every_row_of_the_original() {
+        let rows = table(include_str!("../../tests/data/compat/env.tsv"));
+        assert_eq!(rows.len(), 68);
+        for row in rows {
+            let (id, entry) = (row["id"].as_str(), row["entry"].as_str());
+            let ours = match row["ours_by_design"].as_str() {
+                url if url.starts_with("http://127.0.0.1:3128") => PROXY_URL,
+                _ => row["expected"].as_str(),
+            };
+            match row["kind"].as_str() {
+                "strip" => {
+                    let name = entry.split_once('=').map_or(entry, |(name, _)| name);
+                    let env = made(&[(name, "caller")], &facts());
+                    let kept = env.get(name).is_some();
+                    assert_eq!((kept, env.stripped.is_empty()), (ours == "kept", ours == "kept"), "{id}");
+                }
+                "set" => set(id, entry, &row["condition"], ours),
+                "repair" => repair(id, entry, &row["condition"], ours),
+                "unset" => assert_eq!(made(&[(entry, "x")], &facts()).get(entry), None, "{id}"),
+                "pass" if entry == "PWD" => {
+                    assert_eq!(value(&made(&[("PWD", "/x")], &facts()), "PWD"), "/work")
+                }
+                "pass" => assert_eq!(value(&made(&[(entry, "7")], &facts()), entry), "7", "{id}"),
+                kind => panic!("{id}: {kind}"),
+            }
+        }
+    }
+
+    fn set(id: &str, name: &str, condition: &str, expected: &str) {
+        let mut facts = facts();
+        if condition.contains("no network namespace") {
+            facts.proxy_url = "http://127.0.0.1:40000".into();
+            assert_eq!(value(&made(&[], &facts), name), facts.proxy_url, "{id}");
+            return;
+        }
+        if name == "FENCE_LOG_FILE" {
+            facts.log_file = Some("log/x".into());
+            assert_eq!(value(&made(&[(name, "/old")], &facts), name), "/work/log/x", "{id}");
+            return;
+        }
+        let env = made(&[(name, "caller")], &facts);
+        if expected.starts_with("<not set") {
+            assert_eq!(value(&env, name), "caller", "{id}");
+            assert_eq!(value(&made(&[], &facts), name), "<unset>", "{id}");
+        } else {
+            assert_eq!(value(&env, name), expected, "{id}");
+            assert_eq!(value(&made(&[], &facts), name), expected, "{id}");
+        }
+    }
+
+    fn repair(id: &str, name: &str, condition: &str, expected: &str) {
+        let good = expected == "<unchanged>";
+        let facts = EnvFacts { tmpdir_writable: good, runtime_dir_writable: good, ..facts() };
+        let mut env = made(&[(name, "/caller")], &facts);
+        if condition.contains("cannot be created") {
+            env.drop_runtime_dir();
+            assert_eq!((value(&env, name).as_str(), &env.runtime_dir), (expected, &None), "{id}");
+            return;
+        }
+        let expected = expected.replace("<uid>-<random>", "1000-a1b2").replace("<unchanged>", "/caller");
+        assert_eq!(value(&env, name), expected, "{id}");
+        assert_eq!(env.runtime_dir.is_none(), good, "{id}");
+    }
+
+    #[test]
+    fn words_in_front_of_the_command_come_last() {
+        let words: Vec<OsString> =
+            ["A=1", "_b2=x=y", "HTTP_PROXY=", "LD_PRELOAD=z", "env", "C=2"].map(OsString::from).into();
+        let (assignments, command) = split_assignments(&words);
+        assert_eq!(command, &words[4..]);
+        let env = made(&[("A", "0")], &EnvFacts { assignments, ..facts() });
+        let got = ["A", "_b2", "HTTP_PROXY", "LD_PRELOAD", "C"].map(|name| value(&env, name));
+        assert_eq!(got, ["1", "x=y", "", "z", "<unset>"]);
+        for word in ["1A=x", "=x", "A-B=x", "A+=x", "é=x", "./A=x", "A"] {
+            assert_eq!(assignment(OsStr::new(word)), None, "{word}");
+        }
+    }
+
+    #[test]
+    fn the_rest_is_as_it_was() {
+        let env = made(&[("PATH", "/bin"), ("TOKEN", "t"), ("LD_X", "1"), ("TMPDIR", "/mine")], &facts());
+        let first: Vec<_> = env.variables[..3].iter().map(|(name, _)| name.to_string_lossy()).collect();
+        assert_eq!(first, ["PATH", "TOKEN", "TMPDIR"]);
+        assert_eq!(env.stripped, ["LD_X"]);
+        assert_eq!(value(&env, "NODE_USE_ENV_PROXY"), "<unset>");
+    }
+}

@@ -1,2 +1,3 @@
 //! Verdicts: pure.
+
 pub mod glob;

@@ -1,0 +1,214 @@
+//! The flags of the applets that do one layer alone: `landlock`, `seccomp`, `supervise`, `features`.
+
+use std::ffi::OsString;
+
+use super::flags::{Flag, Set, quoted, scan};
+use super::{Invocation, LandlockCommand, SeccompCommand, help};
+use crate::error::{Failure, Result};
+
+/// The flags of `fence landlock` as typed.
+#[derive(Default)]
+pub(super) struct Landlock {
+    command: LandlockCommand,
+    connect: Vec<OsString>,
+    bind: Vec<OsString>,
+    help: bool,
+}
+
+/// Every flag of `fence landlock`.
+pub(super) static LANDLOCK: &[Flag<Landlock>] = &[
+    Flag {
+        long: "ro",
+        short: None,
+        set: Set::Value("PATH", |t, v| t.command.read.push(v)),
+        help: "Allow to read and execute this path and all below (repeatable)",
+        group: "Rules",
+    },
+    Flag {
+        long: "rw",
+        short: None,
+        set: Set::Value("PATH", |t, v| t.command.write.push(v)),
+        help: "Allow everything there (repeatable)",
+        group: "Rules",
+    },
+    Flag {
+        long: "connect",
+        short: None,
+        set: Set::Value("PORT", |t, v| t.connect.push(v)),
+        help: "Allow TCP connections to this port; with it or --bind all other ports are denied (repeatable)",
+        group: "Rules",
+    },
+    Flag {
+        long: "bind",
+        short: None,
+        set: Set::Value("PORT", |t, v| t.bind.push(v)),
+        help: "Allow to listen on this TCP port (repeatable)",
+        group: "Rules",
+    },
+    Flag {
+        long: "debug",
+        short: Some(b'd'),
+        set: Set::Switch(|t, on| t.command.debug = on),
+        help: "Report what is applied",
+        group: "Output",
+    },
+    Flag {
+        long: "help",
+        short: Some(b'h'),
+        set: Set::Switch(|t, on| t.help = on),
+        help: "Show this text",
+        group: "Output",
+    },
+];
+
+/// `fence landlock …`
+pub(super) fn landlock(words: Vec<OsString>) -> Result<Invocation> {
+    let mut typed = Landlock::default();
+    let rest = scan(LANDLOCK, words, &mut typed)?;
+    if typed.help {
+        return Ok(Invocation::Help(help::landlock()));
+    }
+    let mut command = typed.command;
+    command.connect = ports("connect", &typed.connect)?;
+    command.bind = ports("bind", &typed.bind)?;
+    command.command = something(rest.words, "fence landlock --ro /usr -- CMD")?;
+    Ok(Invocation::Landlock(command))
+}
+
+fn ports(flag: &str, values: &[OsString]) -> Result<Vec<u16>> {
+    let port = |value: &OsString| {
+        value.to_str().and_then(|text| text.parse().ok()).ok_or_else(|| {
+            Failure::new(format!("invalid --{flag} {}: expected a port, 0-65535", quoted(value)))
+        })
+    };
+    values.iter().map(port).collect()
+}
+
+/// `fence --landlock-apply [--debug] [--] cmd…`, the original's form.
+pub(super) fn landlock_apply(words: Vec<OsString>) -> Result<Invocation> {
+    static FLAGS: &[Flag<bool>] = &[Flag {
+        long: "debug",
+        short: None,
+        set: Set::Switch(|t, on| *t = on),
+        help: "Report what is applied",
+        group: "Output",
+    }];
+    let mut debug = false;
+    let rest = scan(FLAGS, words, &mut debug)?;
+    let command = something(rest.words, "fence --landlock-apply -- CMD")?;
+    Ok(Invocation::Landlock(LandlockCommand { from_policy: true, debug, command, ..Default::default() }))
+}
+
+/// The flags of `fence seccomp` as typed.
+#[derive(Default)]
+pub(super) struct Seccomp {
+    command: SeccompCommand,
+    help: bool,
+}
+
+/// Every flag of `fence seccomp`.
+pub(super) static SECCOMP: &[Flag<Seccomp>] = &[
+    Flag {
+        long: "deny",
+        short: None,
+        set: Set::Value("NAME", |t, v| t.command.deny.push(v.to_string_lossy().into_owned())),
+        help: "Deny this system call too (repeatable)",
+        group: "Filter",
+    },
+    Flag {
+        long: "allow",
+        short: None,
+        set: Set::Value("NAME", |t, v| t.command.allow.push(v.to_string_lossy().into_owned())),
+        help: "Take this system call out of the built-in filter (repeatable)",
+        group: "Filter",
+    },
+    Flag {
+        long: "dump",
+        short: None,
+        set: Set::Switch(|t, on| t.command.dump = on),
+        help: "Print the filter's program and run nothing",
+        group: "Filter",
+    },
+    Flag {
+        long: "help",
+        short: Some(b'h'),
+        set: Set::Switch(|t, on| t.help = on),
+        help: "Show this text",
+        group: "Output",
+    },
+];
+
+/// `fence seccomp …`
+pub(super) fn seccomp(words: Vec<OsString>) -> Result<Invocation> {
+    let mut typed = Seccomp::default();
+    let rest = scan(SECCOMP, words, &mut typed)?;
+    if typed.help {
+        return Ok(Invocation::Help(help::seccomp()));
+    }
+    let mut command = typed.command;
+    command.command = if command.dump { rest.words } else { something(rest.words, "fence seccomp -- CMD")? };
+    Ok(Invocation::Seccomp(command))
+}
+
+/// The flags of `fence features` and `fence supervise` as typed.
+#[derive(Default)]
+pub(super) struct Plain {
+    json: bool,
+    help: bool,
+}
+
+const HELP: Flag<Plain> = Flag {
+    long: "help",
+    short: Some(b'h'),
+    set: Set::Switch(|t, on| t.help = on),
+    help: "Show this text",
+    group: "Output",
+};
+
+/// Every flag of `fence features`.
+pub(super) static FEATURES: &[Flag<Plain>] = &[
+    Flag {
+        long: "json",
+        short: None,
+        set: Set::Switch(|t, on| t.json = on),
+        help: "As JSON",
+        group: "Output",
+    },
+    HELP,
+];
+
+/// Every flag of `fence supervise`.
+pub(super) static SUPERVISE: &[Flag<Plain>] = &[HELP];
+
+/// `fence features …`
+pub(super) fn features(words: Vec<OsString>) -> Result<Invocation> {
+    let mut typed = Plain::default();
+    nothing(scan(FEATURES, words, &mut typed)?.words)?;
+    if typed.help {
+        return Ok(Invocation::Help(help::features()));
+    }
+    Ok(Invocation::Features { json: typed.json })
+}
+
+/// `fence supervise`
+pub(super) fn supervise(words: Vec<OsString>) -> Result<Invocation> {
+    let mut typed = Plain::default();
+    nothing(scan(SUPERVISE, words, &mut typed)?.words)?;
+    if typed.help { Ok(Invocation::Help(help::supervise())) } else { Ok(Invocation::Supervise) }
+}
+
+/// The command of an applet: there must be one.
+fn something(words: Vec<OsString>, usage: &str) -> Result<Vec<OsString>> {
+    if words.is_empty() {
+        return Err(Failure::new("no command specified").hint(format!("write {usage}")));
+    }
+    Ok(words)
+}
+
+/// For an applet that takes no words.
+pub(super) fn nothing(words: Vec<OsString>) -> Result<()> {
+    match words.first() {
+        Some(word) => Err(Failure::new(format!("unexpected argument: {}", word.to_string_lossy()))),
+        None => Ok(()),
+    }
+}

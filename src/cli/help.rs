@@ -1,0 +1,148 @@
+//! Help texts: the sentences are here, the flags come from their tables.
+
+use super::flags::{Flag, Set, names};
+use super::{applets, config, run};
+
+/// Where the explanations of flags begin.
+const COLUMN: usize = 34;
+/// The longest line.
+const WIDTH: usize = 100;
+
+/// `fence --help`
+pub(super) fn run() -> String {
+    page(
+        "fence runs a command in a sandbox: no network, a read-only file system, no dangerous system calls.\n\
+         What a command may do is said in fence.json, or by a template.\n\n\
+         Usage:\n  \
+         fence [FLAGS] [--] COMMAND [ARGUMENTS]\n  \
+         fence [FLAGS] -c LINE [ARGUMENTS]\n  \
+         fence SUB-COMMAND …\n",
+        &sections(run::FLAGS),
+        "Sub-commands (for a program of such a name write it after --):\n  \
+         plan         Show what a run would do, and do nothing\n  \
+         config       Show the configuration, or write a first one\n  \
+         features     Show what this system offers to a sandbox\n  \
+         landlock     Apply Landlock rules alone, then run a command\n  \
+         seccomp      Install the system call filter alone, then run a command\n  \
+         supervise    Decide on the programs that a sandbox starts (used by fence itself)\n  \
+         help         Show this text, or that of a sub-command\n\n\
+         Examples:\n  \
+         fence npm test\n  \
+         fence -t code -- make\n  \
+         fence -c 'make && make test'\n  \
+         fence -p 3000 npm run dev\n\n\
+         Exit status: that of the command, 128 + N when signal N ended it; 125 fence failed or refused,\n\
+         126 the command is denied or not executable, 127 it was not found.\n",
+    )
+}
+
+/// `fence plan --help`
+pub(super) fn plan() -> String {
+    page(
+        "Shows what a run would do: the engine, the file system, the rules, what could not be enforced. Runs nothing.\n\n\
+         Usage:\n  fence plan [--json] [FLAGS] [--] COMMAND [ARGUMENTS]\n",
+        &sections(run::FLAGS),
+        "",
+    )
+}
+
+/// `fence config --help`
+pub(super) fn config() -> String {
+    let flags = sections(config::SHOW) + "\n" + &sections(config::INIT);
+    page(
+        "Shows the configuration that is in force here, or writes a first one.\n\n\
+         Usage:\n  fence config show [FLAGS]\n  fence config init [FLAGS]\n",
+        &flags,
+        "",
+    )
+}
+
+/// `fence landlock --help`
+pub(super) fn landlock() -> String {
+    page(
+        "Applies Landlock rules to itself, then runs the command. What no rule allows is denied.\n\n\
+         Usage:\n  fence landlock [FLAGS] [--] COMMAND [ARGUMENTS]\n",
+        &sections(applets::LANDLOCK),
+        "Example:\n  fence landlock --ro /usr --ro /etc --rw . --connect 443 -- make\n",
+    )
+}
+
+/// `fence seccomp --help`
+pub(super) fn seccomp() -> String {
+    page(
+        "Installs the system call filter, then runs the command.\n\n\
+         Usage:\n  fence seccomp [FLAGS] [--] COMMAND [ARGUMENTS]\n",
+        &sections(applets::SECCOMP),
+        "Example:\n  fence seccomp --deny chmod -- make\n",
+    )
+}
+
+/// `fence features --help`
+pub(super) fn features() -> String {
+    page(
+        "Tries everything that a sandbox can be built from, and says what is missing, why, and how to get it.\n\n\
+         Usage:\n  fence features [--json]\n",
+        &sections(applets::FEATURES),
+        "",
+    )
+}
+
+/// `fence supervise --help`
+pub(super) fn supervise() -> String {
+    page(
+        "Decides on the programs that a sandbox starts; fence starts it by itself where it is needed.\n\n\
+         Usage:\n  fence supervise\n",
+        &sections(applets::SUPERVISE),
+        "",
+    )
+}
+
+fn page(intro: &str, flags: &str, end: &str) -> String {
+    let end = if end.is_empty() { String::new() } else { format!("\n{end}") };
+    format!("{intro}\n{flags}{end}")
+}
+
+/// The flags under their headings, in the table's order.
+fn sections<T>(flags: &[Flag<T>]) -> String {
+    let mut out = String::new();
+    let mut group = "";
+    for flag in flags {
+        if flag.group != group {
+            let gap = if out.is_empty() { "" } else { "\n" };
+            out += &format!("{gap}{}:\n", flag.group);
+            group = flag.group;
+        }
+        out += &row(flag);
+    }
+    out
+}
+
+/// One flag and its explanation, broken at blanks.
+fn row<T>(flag: &Flag<T>) -> String {
+    let gap = if flag.short.is_some() { "  " } else { "      " };
+    let value = match flag.set {
+        Set::Value(name, _) => format!(" {name}"),
+        Set::Switch(_) => String::new(),
+    };
+    let mut line = format!("{gap}{}{value}", names(flag));
+    let mut out = String::new();
+    if line.len() + 2 > COLUMN {
+        out += &format!("{line}\n");
+        line.clear();
+    }
+    line = format!("{line:COLUMN$}");
+    let mut empty = true;
+    for word in flag.help.split(' ') {
+        if !empty && line.chars().count() + 1 + word.chars().count() > WIDTH {
+            out += &format!("{line}\n");
+            line = " ".repeat(COLUMN);
+            empty = true;
+        }
+        if !empty {
+            line.push(' ');
+        }
+        line += word;
+        empty = false;
+    }
+    out + &line + "\n"
+}
