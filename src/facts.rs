@@ -42,6 +42,10 @@ pub struct Facts {
     pub descriptors: Vec<Descriptor>,
     /// Standard descriptors that are regular files opened for reading only: number and path.
     pub read_only_stdio: Vec<(i32, PathBuf)>,
+    /// The shell that runs a `-c` line.
+    pub shell: Option<PathBuf>,
+    /// The command's first word names a program on PATH (or is a path).
+    pub first_word_on_path: bool,
     /// The caller's environment.
     pub environment: Vec<(OsString, OsString)>,
     /// Eight hexadecimal digits that differ from run to run.

@@ -3,16 +3,16 @@
 use crate::error::{Failure, Result};
 use crate::plan::landlock::Ruleset as Planned;
 use landlock::{
-    AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr, Scope,
+    AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr, Scope,
 };
 
 /// Restricts this process for good. One ruleset for everything: a second layer would deny REFER, and rename across
 /// directories would fail with EXDEV. After no_new_privs, which the kernel asks for; before seccomp, whose filter may
 /// deny these very calls.
-pub fn restrict(planned: &Planned) -> Result<()> {
+pub fn restrict(planned: &Planned, connect: &[u16], bind: &[u16]) -> Result<()> {
     let handled = bits(crate::tables::landlock::handled_fs(planned.abi));
     let failed = |doing: &str, error: &dyn std::error::Error| {
-        Failure::new(format!("cannot {doing}: {error}")).hint("FENCE cannot go on without a layer that this kernel has")
+        Failure::new(format!("cannot {doing}: {error}")).hint("fence does not go on without a layer that this kernel has")
     };
     // Hard requirement: the plan holds just what this kernel has, so anything less is an error and not a compromise.
     let mut ruleset = Ruleset::default()
@@ -24,6 +24,11 @@ pub fn restrict(planned: &Planned) -> Result<()> {
             .scope(Scope::AbstractUnixSocket | Scope::Signal)
             .map_err(|e| failed("scope signals and abstract sockets with Landlock", &e))?;
     }
+    if !(connect.is_empty() && bind.is_empty()) {
+        ruleset = ruleset
+            .handle_access(AccessNet::ConnectTcp | AccessNet::BindTcp)
+            .map_err(|e| failed("handle TCP ports with Landlock", &e))?;
+    }
     let mut created = ruleset.create().map_err(|e| failed("create a Landlock ruleset", &e))?;
     for row in &planned.rows {
         // A place that is not there needs no rule.
@@ -31,6 +36,12 @@ pub fn restrict(planned: &Planned) -> Result<()> {
         created = created
             .add_rule(PathBeneath::new(place, bits(row.access)))
             .map_err(|e| failed(&format!("allow {} in the Landlock ruleset", row.path.display()), &e))?;
+    }
+    let ports = connect.iter().map(|port| (port, AccessNet::ConnectTcp));
+    for (port, access) in ports.chain(bind.iter().map(|port| (port, AccessNet::BindTcp))) {
+        created = created
+            .add_rule(NetPort::new(*port, access))
+            .map_err(|e| failed(&format!("allow port {port} in the Landlock ruleset"), &e))?;
     }
     created.restrict_self().map_err(|e| failed("apply the Landlock ruleset", &e))?;
     Ok(())

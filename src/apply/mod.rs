@@ -80,6 +80,23 @@ fn die_with_parent(stage: &Stage<'_>) -> Result<()> {
     }
 }
 
+/// Restricts this very process with Landlock, as the applet does: file rules and, when any port is named, TCP rules.
+pub fn restrict_self(ruleset: &crate::plan::landlock::Ruleset, connect: &[u16], bind: &[u16]) -> Result<()> {
+    rustix::thread::set_no_new_privs(true).map_err(|e| failed("set no_new_privs", e))?;
+    landlock::restrict(ruleset, connect, bind)
+}
+
+/// Filters this very process's system calls, as the applet does.
+pub fn filter_self(filter: &[Instruction]) -> Result<()> {
+    rustix::thread::set_no_new_privs(true).map_err(|e| failed("set no_new_privs", e))?;
+    crate::sys::seccomp::install(filter).map_err(|e| failed("install the system call filter", e))
+}
+
+/// Replaces this process by a command with the environment it has; returns only why that failed.
+pub fn exec_here(argv: &[std::ffi::OsString]) -> Failure {
+    payload::exec_here(argv)
+}
+
 /// A system call of the set-up that failed: `cannot {doing}: {errno}`.
 fn failed(doing: &str, errno: Errno) -> Failure {
     Failure::new(format!("cannot {doing}")).errno(errno.raw_os_error())

@@ -38,7 +38,7 @@ pub fn exec(stage: &mut Stage<'_>) -> Failure {
             stage.steps.print();
             signal::default_sigpipe();
             signal::restore(&stage.mask);
-            run(&stage.plan.argv, &environment, search_path(stage.plan))
+            run(&stage.plan.argv, &environment, search_path(&stage.plan.environment.variables))
         }
     }
 }
@@ -55,7 +55,7 @@ fn restrict(stage: &mut Stage<'_>) -> Result<()> {
     privileges::drop_all_but(plan.capabilities)?;
     stage.steps.mark("capabilities");
     if let Some(ruleset) = &plan.landlock {
-        landlock::restrict(ruleset)?;
+        landlock::restrict(ruleset, &[], &[])?;
         stage.steps.mark("landlock");
     }
     if !stage.filter.is_empty() {
@@ -111,6 +111,14 @@ fn close_range(first: i32, last: i32) -> Result<()> {
     }
 }
 
+/// Runs a command with the environment of this process; returns only why that failed.
+pub fn exec_here(argv: &[OsString]) -> Failure {
+    let variables: Vec<(OsString, OsString)> = std::env::vars_os().filter(|(name, _)| name != "FENCE_CONFIG_JSON").collect();
+    let environment: Vec<CString> = variables.iter().map(variable).collect();
+    signal::default_sigpipe();
+    run(argv, &environment, search_path(&variables))
+}
+
 fn variable((name, value): &(OsString, OsString)) -> CString {
     let mut bytes = name.clone().into_vec();
     bytes.push(b'=');
@@ -124,8 +132,8 @@ fn c_string(mut bytes: Vec<u8>) -> CString {
     CString::new(bytes).unwrap_or_default()
 }
 
-fn search_path(plan: &Plan) -> &OsStr {
-    let path = plan.environment.variables.iter().find(|(name, _)| name == "PATH");
+fn search_path(variables: &[(OsString, OsString)]) -> &OsStr {
+    let path = variables.iter().find(|(name, _)| name == "PATH");
     path.map_or(OsStr::new("/usr/local/bin:/usr/bin:/bin"), |(_, value)| value)
 }
 

@@ -58,6 +58,16 @@ impl Environment {
         self.variables.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_os_str())
     }
 
+    /// The variables that fence itself sets, for `fence plan`: none of the caller's, which may be secrets.
+    pub fn changed(&self) -> impl Iterator<Item = (String, String)> {
+        const OTHERS: [&str; 7] =
+            ["FENCE_SANDBOX", "NO_PROXY", "no_proxy", "FENCE_LOG_FILE", "TMPDIR", "XDG_RUNTIME_DIR", "PWD"];
+        PROXY_VARIABLES.iter().chain(&OTHERS).filter_map(|name| {
+            let value = self.get(name)?;
+            Some((name.to_string(), value.to_string_lossy().into_owned()))
+        })
+    }
+
     /// Sets a variable, whatever it was before.
     fn set(&mut self, name: impl AsRef<OsStr>, value: impl Into<OsString>) {
         let name = name.as_ref();

@@ -2,6 +2,7 @@
 
 use super::files::{Place, Rules};
 use super::mounts::Mount;
+use crate::facts::{Found, Kind};
 use crate::tables::landlock as rights;
 use std::path::{Path, PathBuf};
 
@@ -76,4 +77,15 @@ pub fn plan(abi: u32, rules: &Rules, mounts: &[Mount], own: Vec<PathBuf>, device
         row(path, false, rights::READ | rights::WRITE_FILE | rights::IOCTL_DEV);
     }
     Some(Ruleset { abi, rows, scoped: abi >= 6 })
+}
+
+/// A ruleset for the host's own tree: places to read and execute, places to do everything in.
+pub fn for_host(abi: u32, read: &[Found], write: &[Found]) -> Ruleset {
+    let row = |found: &Found, access: u64| {
+        let possible = rights::handled_fs(abi) & if found.kind == Kind::Directory { u64::MAX } else { rights::FILE_RIGHTS };
+        Row { path: found.real.clone(), access: access & possible }
+    };
+    let read = read.iter().map(|found| row(found, rights::READ));
+    let write = write.iter().map(|found| row(found, rights::READ | rights::write(abi) | rights::IOCTL_DEV));
+    Ruleset { abi, rows: read.chain(write).collect(), scoped: false }
 }

@@ -1,6 +1,7 @@
 //! Policy + facts → Plan: pure. What cannot be enforced is a refusal or a note in the plan, never a log line elsewhere.
 
 pub mod bpf;
+pub mod command;
 pub mod env;
 pub mod files;
 pub mod landlock;
@@ -9,7 +10,7 @@ pub mod private;
 pub mod seccomp;
 pub mod show;
 
-use crate::cli::{Command, EngineChoice, Layer, Run, Shell};
+use crate::cli::{EngineChoice, Layer, Run};
 use crate::config::Policy;
 use crate::error::{Failure, Result};
 use crate::facts::Facts;
@@ -106,7 +107,7 @@ pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Plan> {
     }
     require(run, facts)?;
     let root = facts.capable(21);
-    let (argv, assignments) = command(run, facts);
+    let (argv, assignments) = command::words(run, facts);
     let plan = Plan {
         engine: Engine::Native,
         namespaces: namespaces(root),
@@ -258,5 +259,41 @@ fn reopen(facts: &Facts, rules: &files::Rules) -> Vec<(i32, PathBuf)> {
     let stdio = facts.read_only_stdio.iter();
     stdio.filter(|(_, path)| facts.landlock_abi == 0 || writable(path)).cloned().collect()
 }
-fn command(run: &Run, _facts: &Facts) -> (Vec<OsString>, Vec<(OsString, OsString)>) { match &run.command { Command::Argv(a) => (a.clone(), vec![]), _ => (vec![], vec![]) } }
-fn environment(_run: &Run, facts: &Facts, _a: Vec<(OsString, OsString)>, _m: &[Mount]) -> env::Environment { env::Environment { variables: facts.environment.clone(), ..Default::default() } }
+/// The command's environment. Directories that it names are kept when they are writable inside, else replaced.
+fn environment(run: &Run, facts: &Facts, assignments: Vec<env::Variable>, mounts: &[Mount]) -> env::Environment {
+    let writable = |name: &str| {
+        let value = facts.environment.iter().find(|(n, _)| n == name).map(|(_, value)| Path::new(value));
+        value.is_some_and(|path| writable_inside(path, facts, mounts))
+    };
+    let caller = facts.environment.clone();
+    env::environment(
+        caller,
+        &env::EnvFacts {
+            cwd: facts.cwd.clone(),
+            uid: facts.uid,
+            random: facts.nonce.clone(),
+            tmpdir_writable: writable("TMPDIR"),
+            runtime_dir_writable: writable("XDG_RUNTIME_DIR"),
+            log_file: run.log_file.as_ref().map(|path| facts.cwd.join(path)),
+            proxy_url: env::PROXY_URL.to_string(),
+            assignments,
+        },
+    )
+}
+
+/// Whether a directory of the host's, or one that the sandbox makes, can be written to inside.
+fn writable_inside(path: &Path, facts: &Facts, mounts: &[Mount]) -> bool {
+    let made = |m: &Mount| matches!(m, Mount::Directory { at, .. } | Mount::Tmpfs { to: at, .. } if at == path);
+    let covering = mounts.iter().rev().find(|m| match m {
+        Mount::Bind { to, .. } | Mount::Tmpfs { to, .. } | Mount::MaskDirectory(to) | Mount::Proc(to) => path.starts_with(to),
+        Mount::HostRoot { .. } | Mount::EmptyRoot => true,
+        _ => false,
+    });
+    match covering {
+        Some(Mount::Tmpfs { read_only: false, .. }) => mounts.iter().any(made),
+        Some(Mount::Bind { read_only: false, .. } | Mount::HostRoot { read_only: false }) => {
+            facts.at(path).is_some_and(|found| found.kind == crate::facts::Kind::Directory)
+        }
+        _ => false,
+    }
+}

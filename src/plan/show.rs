@@ -41,11 +41,9 @@ pub fn text(plan: &Plan) -> String {
         ),
     }
     section(&mut out, "seccomp", plan.seccomp.iter().map(|rule| rule.to_string()));
-    let set = plan.environment.changes.iter().map(|(name, value)| match value {
-        Some(value) => format!("{}={}", name.to_string_lossy(), value.to_string_lossy()),
-        None => format!("{} removed", name.to_string_lossy()),
-    });
-    section(&mut out, "environment", set);
+    let stripped = plan.environment.stripped.iter().map(|name| format!("{} removed", name.to_string_lossy()));
+    let set = plan.environment.changed().map(|(name, value)| format!("{name}={value}"));
+    section(&mut out, "environment", set.chain(stripped));
     section(&mut out, "listeners", plan.listeners.iter().map(|l| format!("127.0.0.1:{} {}", l.port, l.purpose)));
     section(&mut out, "notes", plan.notes.iter().map(note));
     out
@@ -65,10 +63,7 @@ pub fn json(plan: &Plan) -> Json {
             ("rows", Json::List(rows)),
         ])
     });
-    let environment = plan.environment.changes.iter().map(|(name, value)| {
-        let value = value.as_ref().map_or(Json::Bool(false), |v| Json::str(v.to_string_lossy()));
-        (name.to_string_lossy().into_owned(), value)
-    });
+    let environment = plan.environment.changed().map(|(name, value)| (name, Json::Str(value)));
     let notes = plan.notes.iter();
     let notes = notes.map(|n| object(vec![("degraded", Json::Bool(n.degraded)), ("text", Json::str(&n.text))])).collect();
     let listeners = plan.listeners.iter();
@@ -83,6 +78,7 @@ pub fn json(plan: &Plan) -> Json {
         ("landlock", landlock.unwrap_or(Json::Bool(false))),
         ("seccomp", Json::List(plan.seccomp.iter().map(|r| Json::str(r.to_string())).collect())),
         ("environment", Json::Object(environment.collect())),
+        ("stripped", Json::strings(plan.environment.stripped.iter().map(|name| name.to_string_lossy()))),
         ("listeners", Json::List(listeners.collect())),
         ("notes", Json::List(notes)),
     ])

@@ -1,7 +1,7 @@
 //! The host as it is now → Facts.
 
 use super::{git, walk};
-use crate::cli::Run;
+use crate::cli::{Command, Run, Shell};
 use crate::config::Policy;
 use crate::error::{Failure, Result};
 use crate::facts::{Descriptor, Facts, Found, Kind};
@@ -20,12 +20,6 @@ const PIPEFS: u64 = 0x5049_5045;
 /// Looks at everything that the plan for this policy and run depends on. `cwd` and `home` are the caller's.
 pub fn look(policy: &Policy, run: &Run, cwd: &Path, home: Option<&Path>) -> Result<Facts> {
     let mut facts = Facts {
-        uid: rustix::process::geteuid().as_raw(),
-        gid: rustix::process::getegid().as_raw(),
-        capabilities: effective_capabilities(),
-        mount_setattr: sys::mount::has_set_attributes(),
-        landlock_abi: landlock_abi(),
-        seccomp: sys::seccomp::available(),
         cwd: cwd.to_path_buf(),
         home: home.map(Path::to_path_buf),
         terminal: terminal(),
@@ -33,9 +27,15 @@ pub fn look(policy: &Policy, run: &Run, cwd: &Path, home: Option<&Path>) -> Resu
         descriptors: descriptors(),
         environment: std::env::vars_os().collect(),
         nonce: nonce(),
-        ..Facts::default()
+        shell: shell(run)?,
+        first_word_on_path: first_word(run).is_none_or(|word| on_path(word).is_some()),
+        ..kernel()
     };
     let empty_root = policy.filesystem.default_deny_read;
+    for name in ["TMPDIR", "XDG_RUNTIME_DIR"] {
+        let path = std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        path.into_iter().for_each(|path| add(&mut facts, path, false));
+    }
     for path in files::literal_paths(policy, run, cwd, home) {
         add(&mut facts, path, empty_root);
     }
@@ -45,6 +45,57 @@ pub fn look(policy: &Policy, run: &Run, cwd: &Path, home: Option<&Path>) -> Resu
     protected(&mut facts, policy)?;
     facts.read_only_stdio = read_only_stdio();
     Ok(facts)
+}
+
+/// What the kernel and the caller's rights allow, without looking at any path.
+pub fn kernel() -> Facts {
+    Facts {
+        uid: rustix::process::geteuid().as_raw(),
+        gid: rustix::process::getegid().as_raw(),
+        capabilities: rustix::thread::capabilities(None).map_or(0, |sets| sets.effective.bits()),
+        mount_setattr: sys::mount::has_set_attributes(),
+        landlock_abi: sys::landlock_abi(),
+        seccomp: sys::seccomp::available(),
+        ..Facts::default()
+    }
+}
+
+/// The shell for `-c` lines: bash where there is one, else sh; with `--shell user` the one that $SHELL names.
+fn shell(run: &Run) -> Result<Option<PathBuf>> {
+    if run.shell == Shell::Default {
+        return Ok(on_path(OsStr::new("bash")).or_else(|| on_path(OsStr::new("sh"))));
+    }
+    const KNOWN: [&str; 6] = ["sh", "bash", "zsh", "ksh", "dash", "fish"];
+    let invalid = |why: String| Failure::new(format!("invalid shell options: {why}")).hint("use --shell default");
+    let value = std::env::var_os("SHELL").filter(|v| !v.is_empty());
+    let path = PathBuf::from(value.ok_or_else(|| invalid("--shell user needs $SHELL, which is not set".into()))?);
+    let known = path.file_name().and_then(OsStr::to_str).is_some_and(|name| KNOWN.contains(&name));
+    match path {
+        path if !path.is_absolute() => Err(invalid(format!("$SHELL {} is not an absolute path", path.display()))),
+        path if !known => Err(invalid(format!("$SHELL {} is none of {}", path.display(), KNOWN.join(", ")))),
+        path if !executable(&path) => Err(invalid(format!("$SHELL {} is not an executable file", path.display()))),
+        path => Ok(Some(path)),
+    }
+}
+
+/// The word that is looked up: the first that is no assignment.
+fn first_word(run: &Run) -> Option<&OsStr> {
+    match &run.command {
+        Command::Argv(words) => crate::plan::env::split_assignments(words).1.first().map(|word| word.as_os_str()),
+        Command::Line { .. } => None,
+    }
+}
+
+fn on_path(name: &OsStr) -> Option<PathBuf> {
+    if name.as_bytes().contains(&b'/') {
+        return Some(PathBuf::from(name));
+    }
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+    std::env::split_paths(&path).map(|directory| directory.join(name)).find(|file| executable(file))
+}
+
+fn executable(file: &Path) -> bool {
+    rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok() && !file.is_dir()
 }
 
 fn add(facts: &mut Facts, path: PathBuf, with_links: bool) {
@@ -183,15 +234,6 @@ fn repository(facts: &mut Facts, policy: &Policy, top: &Path) -> Result<()> {
     Ok(())
 }
 
-fn effective_capabilities() -> u64 {
-    rustix::thread::capabilities(None).map_or(0, |sets| sets.effective.bits())
-}
-
-/// The kernel's Landlock ABI; 0 where it is not built in or not enabled.
-fn landlock_abi() -> u32 {
-    sys::landlock_abi()
-}
-
 fn terminal() -> Option<PathBuf> {
     let all = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
     let terminal = all.into_iter().find(|fd| isatty(fd))?;
@@ -251,3 +293,24 @@ fn nonce() -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
+
+/// The kernel's release, as uname(2) says it.
+pub fn release() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
+}
+
+/// Makes the namespaces in a throw-away child and mounts in them; says why that failed. A probe that only called
+/// unshare would be wrong where AppArmor takes the new namespace's rights away.
+pub fn try_namespaces() -> std::result::Result<(), String> {
+    let policy = Policy::default();
+    let run = Run { command: Command::Argv(vec!["/".into()]), ..Run::default() };
+    let answer = look(&policy, &run, Path::new("/"), None)
+        .and_then(|facts| crate::plan::plan(&policy, &run, &facts))
+        .and_then(|plan| crate::launch::run(&plan, &[], 0, crate::trace::Steps::new("probe")));
+    match answer {
+        // `/` is a directory: exec of it fails with 126 when all else worked.
+        Err(failure) if failure.status == crate::error::STATUS_NOT_EXECUTABLE => Ok(()),
+        Err(failure) => Err(failure.to_string()),
+        Ok(status) => Err(format!("unexpected exit status {status}")),
+    }
+}

@@ -1,0 +1,26 @@
+//! `fence seccomp`: the system call filter on itself, then exec.
+
+use crate::apply;
+use crate::cli::SeccompCommand;
+use crate::error::Result;
+use crate::plan::{bpf, seccomp};
+
+/// Installs the filter and runs the command, or prints the program (`--dump`); otherwise returns only when that failed.
+///
+/// # Errors
+/// An unknown system call, no seccomp here, a command that can't be run.
+pub fn run(command: &SeccompCommand) -> Result<u8> {
+    let rules = seccomp::plan(&seccomp::Options {
+        allow: command.allow.clone(),
+        deny: command.deny.clone(),
+        guard_group_kill: false,
+    })?;
+    let filter = bpf::compile(&rules)?;
+    if command.dump {
+        let lines = filter.iter().enumerate();
+        let text: String = lines.map(|(n, i)| format!("{n:4}: {:#06x} {:3} {:3} {:#010x}\n", i.code, i.jt, i.jf, i.k)).collect();
+        return super::print(&text);
+    }
+    apply::filter_self(&filter)?;
+    Err(apply::exec_here(&command.command))
+}
