@@ -1,4 +1,5 @@
-//! Every recorded answer of the original about configuration files: the merge rows, and the `config` rows of errors.tsv.
+//! Every recorded answer of the original about configuration files: the merge rows, the `config` rows of errors.tsv and
+//! the `validate` rows of domain.tsv.
 //!
 //! A row's `ours_by_design` column holds our answer where it is not the original's, with the reason before it:
 //! `REASON => ok: JSON` or `REASON => error STATUS: MESSAGE`. Without `=>` our answer is the original's.
@@ -8,12 +9,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use fence::config::fields::File;
-use fence::config::{Env, file, load, merge, show};
+use fence::config::{Env, Policy, file, load, merge, show, validate};
 use jsonc_parser::ast::Value;
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
 const MERGE: &str = include_str!("data/compat/merge.json");
 const ERRORS: &str = include_str!("data/compat/errors.tsv");
+const DOMAINS: &str = include_str!("data/compat/domain.tsv");
 
 #[test]
 fn merge_rows() {
@@ -50,6 +52,27 @@ fn config_rows() {
     assert!(wrong.is_empty(), "{} rows differ:\n{}", wrong.len(), wrong.join("\n"));
 }
 
+#[test]
+fn validation_rows() {
+    let (header, rows) = table(DOMAINS);
+    let column = |name: &str| header.iter().position(|title| title == name).unwrap();
+    let rows: Vec<_> =
+        rows.into_iter().filter(|cells| cells[column("kind")].ends_with("-validate")).collect();
+    assert_eq!(rows.len(), 67, "a row was lost");
+    for cells in rows {
+        let value = cells[column("host_or_pattern")].clone();
+        let mut policy = Policy::default();
+        match cells[column("kind")].as_str() {
+            "domain-validate" => policy.network.allowed_domains.push(value),
+            "ssh-host-validate" => policy.ssh.allowed_hosts.push(value),
+            "upstreamProxy-validate" => policy.network.upstream_proxy = value,
+            other => panic!("unknown kind {other}"),
+        }
+        let answer = validate::check(&policy).err().map_or_else(String::new, |invalid| invalid.what);
+        assert_eq!(answer, cells[column("message")], "{}", cells[column("id")]);
+    }
+}
+
 struct Row {
     id: String,
     case: String,
@@ -59,12 +82,17 @@ struct Row {
     expected: String,
 }
 
-fn config_rows_of(table: &str) -> Vec<Row> {
-    let mut lines = table.lines().map(|line| line.split('\t').map(unescape).collect::<Vec<_>>());
-    let header = lines.next().unwrap();
+/// The header and the rows of a table, cells unescaped.
+fn table(text: &str) -> (Vec<String>, Vec<Vec<String>>) {
+    let mut lines = text.lines().map(|line| line.split('\t').map(unescape).collect::<Vec<_>>());
+    (lines.next().unwrap(), lines.collect())
+}
+
+fn config_rows_of(text: &str) -> Vec<Row> {
+    let (header, rows) = table(text);
     let column = |name: &str| header.iter().position(|title| title == name).unwrap();
     let kind = column("kind");
-    lines
+    rows.into_iter()
         .filter(|cells| cells[kind] == "config")
         .map(|cells| {
             let cell = |name: &str| cells[column(name)].clone();

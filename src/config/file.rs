@@ -331,4 +331,19 @@ mod tests {
                 .contains("unknown host group (known: @npm, ")
         );
     }
+
+    #[test]
+    fn no_damage_to_a_text_makes_the_reader_panic() {
+        let text = "{ // é\n\"network\": {\"allowedDomains\": [\"a\\u00e9\\n.com\", null,], \"httpProxyPort\": -12}, /* x */}";
+        let damage = [
+            "", "\"", "\\", "{", "}", "[", "]", ",", ":", "/", "*", "'", "-", "1e", "\\u", "\\ud83d", "é",
+            "\u{2028}", "\0",
+        ];
+        for (at, c) in text.char_indices() {
+            for piece in damage {
+                _ = read("f", &format!("{}{piece}{}", &text[..at], &text[at + c.len_utf8()..]), true);
+                _ = read("f", &format!("{}{piece}", &text[..at]), true);
+            }
+        }
+    }
 }

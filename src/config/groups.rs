@@ -43,7 +43,7 @@ mod tests {
     fn hosts_stand_where_the_group_stood() {
         let mut domains = vec!["a.com".to_string(), "@npm".into(), "b.com".into()];
         expand(&mut domains);
-        let npm = ["registry", "*"].map(|label| format!("{label}.npmjs.org"));
+        let npm = ["registry", "*"].map(|first| [first, "npmjs", "org"].join("."));
         assert_eq!(domains, ["a.com", &npm[0], &npm[1], "b.com"]);
     }
 

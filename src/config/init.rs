@@ -9,7 +9,7 @@ use crate::json::Json;
 
 const HEADER: &str = "\
 // fence configuration. Comments and trailing commas are fine here.
-// It adds to what \"extends\" names: lists grow, a deny is never lifted by a child.
+// It adds to what \"extends\" names: lists add up, and what is switched on there stays on.
 // See what results with:  fence config show
 // See what a run would do: fence plan -- COMMAND
 // Built-in templates to extend: fence --list-templates

@@ -169,21 +169,21 @@ struct Layer {
     folder: PathBuf,
 }
 
-/// Who reads a file: the words around a mistake.
-struct Reading {
+/// The words around a mistake in a file, by what the file is read for.
+struct Wording {
     stage: String,
     syntax: String,
     content: String,
 }
 
-impl Reading {
+impl Wording {
     fn new(stage: String) -> Self {
         let (syntax, content) = ("invalid JSON in config file".into(), "invalid configuration".into());
-        Reading { stage, syntax, content }
+        Wording { stage, syntax, content }
     }
 
     fn extends(name: &str) -> Self {
-        Reading {
+        Wording {
             stage: "failed to resolve extends".into(),
             syntax: format!("invalid JSON in extends file {name:?}"),
             content: format!("invalid configuration in extends file {name:?}"),
@@ -218,7 +218,7 @@ impl Loader<'_> {
             Source::User(path) => ("user config", path),
         };
         self.chain.push(format!("{label}: {}", path.display()));
-        self.read(path, &Reading::new("failed to load config".into()))
+        self.read(path, &Wording::new("failed to load config".into()))
     }
 
     /// Follows `extends` to its end, then merges back from there.
@@ -259,7 +259,7 @@ impl Loader<'_> {
         if self.real_paths.contains(&disk::real(&path)) {
             return Err(circular("@base"));
         }
-        self.read(&path, &Reading::new("failed to resolve extends: failed to load @base config".into()))
+        self.read(&path, &Wording::new("failed to resolve extends: failed to load @base config".into()))
     }
 
     fn extended_file(&mut self, name: &str, folder: &Path) -> Result<Layer> {
@@ -276,21 +276,21 @@ impl Loader<'_> {
         if bytes.trim_ascii().is_empty() {
             return Err(extends_failure(format!("extends file is empty: {name:?}")));
         }
-        self.layer(&path, &bytes, &Reading::extends(name))
+        self.layer(&path, &bytes, &Wording::extends(name))
     }
 
     fn template(&mut self, name: &str) -> Result<Layer> {
         let template = templates::find(name)?;
         let label = format!("builtin template: {}", template.name);
-        let reading = Reading::new("failed to load a built-in template".into());
-        let file = self.parse(&label, template.text.as_bytes(), &reading)?;
+        let wording = Wording::new("failed to load a built-in template".into());
+        let file = self.parse(&label, template.text.as_bytes(), &wording)?;
         self.chain.push(label);
         Ok(Layer { file, folder: self.env.cwd.clone() })
     }
 
-    fn read(&mut self, path: &Path, reading: &Reading) -> Result<Layer> {
-        let bytes = self.bytes(path, &reading.stage)?;
-        self.layer(path, &bytes, reading)
+    fn read(&mut self, path: &Path, wording: &Wording) -> Result<Layer> {
+        let bytes = self.bytes(path, &wording.stage)?;
+        self.layer(path, &bytes, wording)
     }
 
     fn bytes(&mut self, path: &Path, stage: &str) -> Result<Vec<u8>> {
@@ -299,16 +299,16 @@ impl Loader<'_> {
         disk::read(path).map_err(|e| failure(format!("{stage}: cannot read {}", path.display()), &e))
     }
 
-    fn layer(&mut self, path: &Path, bytes: &[u8], reading: &Reading) -> Result<Layer> {
-        let file = self.parse(&path.display().to_string(), bytes, reading)?;
+    fn layer(&mut self, path: &Path, bytes: &[u8], wording: &Wording) -> Result<Layer> {
+        let file = self.parse(&path.display().to_string(), bytes, wording)?;
         let folder = path.parent().unwrap_or(Path::new("/")).to_path_buf();
         Ok(Layer { file, folder })
     }
 
-    fn parse(&mut self, name: &str, bytes: &[u8], reading: &Reading) -> Result<File> {
+    fn parse(&mut self, name: &str, bytes: &[u8], wording: &Wording) -> Result<File> {
         let read = file::read_bytes(name, bytes, self.tolerant).map_err(|mistake| {
-            let message = mistake.message(&reading.syntax, &reading.content);
-            Failure::new(format!("{}: {message}", reading.stage))
+            let message = mistake.message(&wording.syntax, &wording.content);
+            Failure::new(format!("{}: {message}", wording.stage))
         })?;
         self.warnings.extend(read.warnings);
         Ok(read.file)
