@@ -11,7 +11,7 @@ pub(super) fn parse(value: &str) -> Result<ExposePort> {
     if value.is_empty() {
         return Err(Failure::new("invalid --port: empty value"));
     }
-    read(value).map_err(|why| Failure::new(format!("invalid --port \"{value}\": {why}")))
+    read(value).map_err(|why| Failure::new(format!("invalid --port {value:?}: {why}")))
 }
 
 fn read(value: &str) -> std::result::Result<ExposePort, String> {
@@ -23,7 +23,7 @@ fn read(value: &str) -> std::result::Result<ExposePort, String> {
         return Err("missing bind address (use \"PORT\" alone for loopback)".into());
     }
     let addr = host.parse().map_err(|_| {
-        format!("bind address must be a literal IP (got \"{host}\"); hostnames are not supported")
+        format!("bind address must be a literal IP (got {host:?}); hostnames are not supported")
     })?;
     Ok(ExposePort { addr, port: number(port)? })
 }
@@ -45,7 +45,7 @@ fn split(value: &str) -> std::result::Result<(&str, &str), &'static str> {
 }
 
 fn number(text: &str) -> std::result::Result<u16, String> {
-    let number: i64 = text.parse().map_err(|_| format!("port must be an integer (got \"{text}\")"))?;
+    let number: i64 = text.parse().map_err(|_| format!("port must be an integer (got {text:?})"))?;
     match u16::try_from(number) {
         Ok(port) if port > 0 => Ok(port),
         _ => Err(format!("port out of range 1-65535 (got {number})")),

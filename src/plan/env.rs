@@ -1,8 +1,10 @@
 //! The environment of the command: the caller's, without what could turn the sandbox's own programs against it.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+
+use crate::rules::shell::assignment;
 
 /// A variable: name and value.
 pub type Variable = (OsString, OsString);
@@ -134,17 +136,6 @@ pub fn split_assignments(words: &[OsString]) -> (Vec<Variable>, &[OsString]) {
     let assignments: Vec<Variable> = words.iter().map_while(|word| assignment(word)).collect();
     let command = &words[assignments.len()..];
     (assignments, command)
-}
-
-/// A word that a shell takes as an assignment: a name, `=`, anything.
-pub fn assignment(word: &OsStr) -> Option<Variable> {
-    let bytes = word.as_bytes();
-    let (name, value) = bytes.split_at(bytes.iter().position(|b| *b == b'=')?);
-    let (first, others) = name.split_first()?;
-    let named = (first.is_ascii_alphabetic() || *first == b'_')
-        && others.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_');
-    let owned = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
-    named.then(|| (owned(name), owned(&value[1..])))
 }
 
 #[cfg(test)]

@@ -1,3 +1,8 @@
-//! Verdicts: pure.
+//! Verdicts on commands, programs, paths and hosts: pure.
 
+pub mod command;
+mod defaults;
 pub mod glob;
+pub mod prefix;
+pub mod shell;
+pub mod ssh;
