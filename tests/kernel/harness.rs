@@ -1,0 +1,242 @@
+//! A place to run in, somebody to run as, and what came out: so that a test reads like a shell session.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Somebody to run as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Who {
+    pub uid: u32,
+}
+
+/// The ordinary user that root runs tests as; it needs no entry in /etc/passwd.
+pub const USER: u32 = 1000;
+
+/// Root and an ordinary user, or just the one who runs the tests.
+pub fn everybody() -> Vec<Who> {
+    let uid = rustix::process::geteuid().as_raw();
+    if uid == 0 { vec![Who { uid: 0 }, Who { uid: USER }] } else { vec![Who { uid }] }
+}
+
+/// A fresh world for one test as one user: a home, a work directory, the binaries; gone at the end.
+pub struct World {
+    pub who: Who,
+    /// Top directory, owned by the user: `bin/`, `home/`, `work/`.
+    pub root: PathBuf,
+}
+
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+impl World {
+    pub fn new(who: Who) -> World {
+        // Below /var/lib or /opt rather than /tmp: what lies in a private directory is hidden, which is its own test.
+        let base = PathBuf::from(std::env::var_os("FENCE_TEST_DIR").unwrap_or_else(|| {
+            if rustix::process::geteuid().is_root() { "/opt/fence-test".into() } else { home_of_tests().into_os_string() }
+        }));
+        fs::create_dir_all(&base).unwrap();
+        fs::set_permissions(&base, fs::Permissions::from_mode(0o755)).unwrap();
+        let n = COUNT.fetch_add(1, Ordering::Relaxed);
+        let root = base.join(format!("w{}-{n}", std::process::id()));
+        let world = World { who, root: fs::canonicalize(&base).unwrap().join(root.file_name().unwrap()) };
+        for dir in ["", "bin", "home", "work"] {
+            world.mkdir(world.root.join(dir));
+        }
+        fs::copy(env!("CARGO_BIN_EXE_fence"), world.fence()).unwrap();
+        fs::copy(victim(), world.victim()).unwrap();
+        world
+    }
+
+    pub fn fence(&self) -> PathBuf {
+        self.root.join("bin/fence")
+    }
+
+    pub fn victim(&self) -> PathBuf {
+        self.root.join("bin/victim")
+    }
+
+    pub fn home(&self) -> PathBuf {
+        self.root.join("home")
+    }
+
+    pub fn work(&self) -> PathBuf {
+        self.root.join("work")
+    }
+
+    /// A directory owned by the user.
+    pub fn mkdir(&self, path: impl AsRef<Path>) -> PathBuf {
+        let path = self.work().join(path);
+        if !path.exists() {
+            if let Some(parent) = path.parent().filter(|p| p.starts_with(&self.root) && !p.exists()) {
+                self.mkdir(parent);
+            }
+            fs::create_dir(&path).unwrap();
+            chown(&path, Some(self.who.uid), Some(self.who.uid)).unwrap();
+        }
+        path
+    }
+
+    /// A file owned by the user, relative to the work directory.
+    pub fn write(&self, path: impl AsRef<Path>, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.work().join(path);
+        self.mkdir(path.parent().unwrap());
+        fs::write(&path, text).unwrap();
+        chown(&path, Some(self.who.uid), Some(self.who.uid)).unwrap();
+        path
+    }
+
+    /// A program as this user, in the work directory, with a small environment.
+    pub fn command<S: AsRef<OsStr>>(&self, program: impl AsRef<OsStr>, args: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new(program);
+        command.args(args).current_dir(self.work()).env_clear();
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into()));
+        command.env("HOME", self.home()).env("LANG", "C.UTF-8").stdin(Stdio::null());
+        if rustix::process::geteuid().is_root() {
+            command.uid(self.who.uid).gid(self.who.uid);
+        }
+        command
+    }
+
+    /// Runs a program outside the sandbox.
+    pub fn bare<S: AsRef<OsStr>>(&self, program: impl AsRef<OsStr>, args: impl IntoIterator<Item = S>) -> Ran {
+        Ran::new(self.command(program, args).output().unwrap())
+    }
+
+    /// Runs `fence ARGS`.
+    pub fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Ran {
+        self.bare(self.fence(), args)
+    }
+
+    /// Runs `fence -s POLICY -- COMMAND`, the policy given as JSON.
+    pub fn fenced<S: AsRef<OsStr>>(&self, policy: &str, command: impl IntoIterator<Item = S>) -> Ran {
+        Ran::new(self.fenced_command(policy, command).output().unwrap())
+    }
+
+    /// The same, not started yet.
+    pub fn fenced_command<S: AsRef<OsStr>>(&self, policy: &str, command: impl IntoIterator<Item = S>) -> Command {
+        let n = COUNT.fetch_add(1, Ordering::Relaxed);
+        let file = self.root.join(format!("policy-{n}.json"));
+        fs::write(&file, policy).unwrap();
+        let mut words = vec![OsStr::new("-s").to_owned(), file.into_os_string(), "--".into()];
+        words.extend(command.into_iter().map(|w| w.as_ref().to_owned()));
+        self.command(self.fence(), words)
+    }
+
+    /// Runs the victim inside and outside: (inside, outside).
+    pub fn victim_both(&self, policy: &str, act: &[&str]) -> (Ran, Ran) {
+        let words = || std::iter::once(self.victim().into_os_string()).chain(act.iter().map(|w| w.into()));
+        let outside = self.bare(self.victim(), act);
+        (self.fenced(policy, words()), outside)
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the world of this test is left at {}", self.root.display());
+        } else {
+            _ = fs::remove_dir_all(&self.root);
+        }
+    }
+}
+
+/// What came out of a program.
+#[derive(Debug)]
+pub struct Ran {
+    pub status: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Ran {
+    pub fn new(output: Output) -> Ran {
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        let status = output.status.code().unwrap_or_else(|| 128 + output.status.signal().unwrap_or(0));
+        Ran { status, out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    /// Fails the test unless the program ended with 0.
+    #[track_caller]
+    pub fn ok(self) -> Ran {
+        assert!(self.status == 0, "{self:?}");
+        self
+    }
+
+    /// Fails the test unless the program ended with this status.
+    #[track_caller]
+    pub fn status(self, status: i32) -> Ran {
+        assert!(self.status == status, "wanted exit status {status}: {self:?}");
+        self
+    }
+
+    /// Fails the test unless stdout or stderr holds this.
+    #[track_caller]
+    pub fn says(self, text: &str) -> Ran {
+        assert!(self.out.contains(text) || self.err.contains(text), "wanted {text:?}: {self:?}");
+        self
+    }
+}
+
+/// The helper. `cargo test` builds it with everything else; `cargo test --test kernel` alone does not.
+fn victim() -> PathBuf {
+    static BUILT: std::sync::Once = std::sync::Once::new();
+    let victim = Path::new(env!("CARGO_BIN_EXE_fence")).parent().unwrap().join("examples/victim");
+    BUILT.call_once(|| {
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--example", "victim"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+        assert!(victim.exists() || build.status().unwrap().success(), "cargo can't build the example victim");
+    });
+    victim
+}
+
+fn home_of_tests() -> PathBuf {
+    PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/fence-test")
+}
+
+/// Whether the kernel has a feature that a test needs: `name` as FENCE_MUST spells it.
+pub fn has(name: &str, there: bool, why: &str) -> bool {
+    let must = std::env::var("FENCE_MUST").unwrap_or_default();
+    assert!(there || !must.split(',').any(|m| m == name || m == "all"), "FENCE_MUST names {name}, but {why}");
+    if !there {
+        eprintln!("SKIP: needs {name}: {why}");
+    }
+    there
+}
+
+/// The kernel's Landlock ABI.
+pub fn landlock_abi() -> u32 {
+    fence::sys::landlock_abi()
+}
+
+/// A program of the host that a test needs.
+pub fn program(name: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|dir| dir.join(name).exists());
+    has(name, found, "it is not installed (apt-get install has it)")
+}
+
+/// Ends the test here, with the reason, when a feature is missing.
+#[macro_export]
+macro_rules! need {
+    (landlock >= $abi:expr) => {
+        let abi = $crate::harness::landlock_abi();
+        if !$crate::harness::has("landlock", abi >= $abi, &format!("ABI {} is needed and this kernel has {abi}", $abi)) {
+            return;
+        }
+    };
+    (root) => {
+        let root = rustix::process::geteuid().is_root();
+        if !$crate::harness::has("root", root, "the tests run as an ordinary user") {
+            return;
+        }
+    };
+    (program $name:expr) => {
+        if !$crate::harness::program($name) {
+            return;
+        }
+    };
+}

@@ -1,0 +1,9 @@
+//! The built binary on the kernel at hand. Run as root, each test runs as root and as an ordinary user; run as an
+//! ordinary user, as that user.
+//!
+//! A test of a denial has a positive control: the same act, by the same helper (`examples/victim.rs`), outside the sandbox.
+//! A test that needs a kernel feature says so with `need!`; where it is missing the test prints SKIP and why, and fails
+//! when the environment variable FENCE_MUST names the feature.
+
+mod harness;
+mod smoke;
