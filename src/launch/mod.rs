@@ -23,7 +23,14 @@ pub fn run(plan: &Plan, filter: &[Instruction], arguments: usize, mut steps: Ste
     match fork_into(plan.namespaces).map_err(|errno| refused(plan, errno))? {
         Fork::Child => {
             drop(ours);
-            apply::init(apply::Stage { plan, filter, arguments, mask, parent: theirs, steps: steps.fork("init") })
+            apply::init(apply::Stage {
+                plan,
+                filter,
+                arguments,
+                mask,
+                parent: theirs,
+                steps: steps.fork("init"),
+            })
         }
         Fork::Parent(init) => {
             drop(theirs);

@@ -10,7 +10,9 @@ const HANDLE: OFlags = OFlags::PATH.union(OFlags::CLOEXEC).union(OFlags::NOFOLLO
 /// A handle on a canonical path of the host's tree; a symbolic link anywhere in it is ELOOP.
 pub fn open_host(path: &Path) -> Result<OwnedFd, Errno> {
     match openat2(CWD, path, HANDLE, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
-        Err(Errno::NOSYS | Errno::PERM) => walk(openat(CWD, "/", HANDLE | OFlags::DIRECTORY, Mode::empty())?, path),
+        Err(Errno::NOSYS | Errno::PERM) => {
+            walk(openat(CWD, "/", HANDLE | OFlags::DIRECTORY, Mode::empty())?, path)
+        }
         other => other,
     }
 }
@@ -23,7 +25,9 @@ pub fn open_below(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errno> {
         return openat(root, ".", HANDLE | OFlags::DIRECTORY, Mode::empty());
     }
     match openat2(root, relative, HANDLE, Mode::empty(), ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH) {
-        Err(Errno::NOSYS | Errno::PERM) => walk(root.try_clone_to_owned().map_err(|_| Errno::MFILE)?, relative),
+        Err(Errno::NOSYS | Errno::PERM) => {
+            walk(root.try_clone_to_owned().map_err(|_| Errno::MFILE)?, relative)
+        }
         other => other,
     }
 }
