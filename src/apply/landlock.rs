@@ -10,7 +10,7 @@ use landlock::{
 /// Restricts this process for good. One ruleset for everything: a second layer would deny REFER, and rename across
 /// directories would fail with EXDEV. After no_new_privs, which the kernel asks for; before seccomp, whose filter may
 /// deny these very calls.
-pub fn restrict(planned: &Planned, connect: &[u16], bind: &[u16]) -> Result<()> {
+pub(super) fn restrict(planned: &Planned, connect: &[u16], bind: &[u16]) -> Result<()> {
     let handled = bits(crate::tables::landlock::handled_fs(planned.abi));
     let failed = |doing: &str, error: &dyn std::error::Error| {
         Failure::new(format!("cannot {doing}: {error}"))

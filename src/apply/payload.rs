@@ -12,15 +12,15 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 /// Directories of the sandbox's own that the environment names.
-pub fn directories(plan: &Plan) -> Result<()> {
-    for path in &plan.environment.runtime_dir {
+pub(super) fn directories(plan: &Plan) -> Result<()> {
+    if let Some(path) = &plan.environment.runtime_dir {
         mkdir(path, Mode::RWXU).map_err(|e| failed(&format!("create {}", path.display()), e))?;
     }
     Ok(())
 }
 
 /// The caller's working directory, seen from inside: never another one.
-pub fn work_directory(plan: &Plan) -> Result<()> {
+pub(super) fn work_directory(plan: &Plan) -> Result<()> {
     let name = plan.cwd.display();
     chdir(&plan.cwd).map_err(|e| {
         failed(&format!("enter the working directory {name} inside the sandbox"), e)
@@ -29,7 +29,7 @@ pub fn work_directory(plan: &Plan) -> Result<()> {
 }
 
 /// Runs the plan's command; returns only why that failed.
-pub fn exec(stage: &mut Stage<'_>) -> Failure {
+pub(super) fn exec(stage: &mut Stage<'_>) -> Failure {
     match restrict(stage) {
         Err(failure) => failure,
         Ok(()) => {
@@ -114,7 +114,7 @@ fn close_range(first: i32, last: i32) -> Result<()> {
 }
 
 /// Runs a command with the environment of this process; returns only why that failed.
-pub fn exec_here(argv: &[OsString]) -> Failure {
+pub(super) fn exec_here(argv: &[OsString]) -> Failure {
     let variables: Vec<(OsString, OsString)> =
         std::env::vars_os().filter(|(name, _)| name != "FENCE_CONFIG_JSON").collect();
     let environment: Vec<CString> = variables.iter().map(variable).collect();

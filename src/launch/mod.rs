@@ -20,6 +20,7 @@ pub fn run(plan: &Plan, filter: &[Instruction], arguments: usize, mut steps: Ste
     let (ours, theirs) = Channel::pair()?;
     // Before the fork, so that no signal falls between: the child's mask starts as this one.
     let mask = signal::block_all();
+    signal::default_sigchld();
     match fork_into(plan.namespaces).map_err(|errno| refused(plan, errno))? {
         Fork::Child => {
             drop(ours);

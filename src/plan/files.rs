@@ -301,6 +301,8 @@ impl Builder<'_> {
         for (base, pinned) in bases {
             names.extend(PROTECTED_FILES.iter().chain(PROTECTED_DIRECTORIES).map(|n| (base.join(n), pinned)));
         }
+        // Writing below /sys changes the machine; a writable `/` does not mean that.
+        names.push((PathBuf::from("/sys"), false));
         names.extend(facts.home.iter().flat_map(|h| HOME_DIRECTORIES.iter().map(|n| (h.join(n), true))));
         let mut found: Vec<(Found, bool)> =
             names.iter().filter_map(|(path, pinned)| facts.at(path).map(|f| (f.clone(), *pinned))).collect();
@@ -337,10 +339,11 @@ impl Builder<'_> {
         for (found, _) in self.entries(&fs.deny_read, "filesystem.denyRead") {
             self.put(&found, Place::Mask, false);
         }
-        if self.facts.wsl_interop && fs.wsl_interop == Some(false) {
-            if let Some(init) = self.facts.at("/init").cloned() {
-                self.put(&init, Place::Mask, false);
-            }
+        if self.facts.wsl_interop
+            && fs.wsl_interop == Some(false)
+            && let Some(init) = self.facts.at("/init").cloned()
+        {
+            self.put(&init, Place::Mask, false);
         }
     }
 

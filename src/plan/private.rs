@@ -41,7 +41,8 @@ pub const ENGINE_SOCKETS: [&str; 4] =
     ["/run/docker.sock", "/run/podman/podman.sock", "/run/containerd/containerd.sock", "/run/crio/crio.sock"];
 
 /// Paths whose presence on the host decides what is made.
-pub const PROBED: [&str; 23] = [
+pub const PROBED: [&str; 24] = [
+    "/sys",
     "/tmp",
     "/var/tmp",
     "/dev",

@@ -137,7 +137,7 @@ fn find_below_canonical(facts: &mut Facts, path: &Path) -> Option<Option<Found>>
         return None;
     }
     let real = path.to_path_buf();
-    Some(Some(Found { real, kind: kind_of(&stat), links: Vec::new(), nlink: stat.st_nlink as u64 }))
+    Some(Some(Found { real, kind: kind_of(&stat), links: Vec::new(), nlink: stat.st_nlink }))
 }
 
 /// What a path leads to. One open, and the kernel's own name for what was opened.

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 type Answer<T> = std::result::Result<T, Errno>;
 
 /// How this kernel mounts.
-pub enum Attach {
+pub(super) enum Attach {
     /// open_tree, mount_setattr, move_mount: attributes are set before anything shows.
     Descriptors,
     /// mount(2), with the host's mount points: each below a bind is remounted with the flags it must have.
@@ -28,7 +28,7 @@ pub enum Attach {
 
 impl Attach {
     /// Asks the kernel.
-    pub fn new() -> Result<Attach> {
+    pub(super) fn new() -> Result<Attach> {
         if has_set_attributes() {
             return Ok(Attach::Descriptors);
         }
@@ -41,7 +41,7 @@ impl Attach {
     }
 
     /// The host's whole tree over `/`, every mount of it with `flags`; a handle on its root.
-    pub fn host_root(&self, flags: u64) -> Answer<OwnedFd> {
+    pub(super) fn host_root(&self, flags: u64) -> Answer<OwnedFd> {
         match self {
             Attach::Descriptors => {
                 let tree = open_tree(CWD, "/", CLONE | OpenTreeFlags::AT_RECURSIVE)?;
@@ -63,7 +63,7 @@ impl Attach {
     }
 
     /// An empty root in memory over `/`.
-    pub fn empty_root(&self) -> Answer<OwnedFd> {
+    pub(super) fn empty_root(&self) -> Answer<OwnedFd> {
         match self {
             Attach::Descriptors => {
                 let tree = fresh_mount("tmpfs", &[("mode", "755")], NOSUID | NODEV)?;
@@ -81,7 +81,7 @@ impl Attach {
 
     /// What `source` stands for (with all mounts below, when `recursive`) over `target`, with `flags` added to those that
     /// the host has; a handle on it. `path` is where the source is on the host.
-    pub fn bind(
+    pub(super) fn bind(
         &self,
         source: BorrowedFd<'_>,
         path: &Path,
@@ -119,7 +119,7 @@ impl Attach {
     }
 
     /// A new file system over `target`; a handle on it.
-    pub fn fresh(
+    pub(super) fn fresh(
         &self,
         kind: &str,
         options: &[(&str, &str)],
@@ -143,7 +143,7 @@ impl Attach {
     }
 
     /// Adds flags to one mount.
-    pub fn restrict(&self, mount: BorrowedFd<'_>, flags: u64) -> Answer<()> {
+    pub(super) fn restrict(&self, mount: BorrowedFd<'_>, flags: u64) -> Answer<()> {
         match self {
             Attach::Descriptors => set_attributes(mount, flags, false),
             Attach::Remount(_) => restrict(mount, flags),

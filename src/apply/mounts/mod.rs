@@ -22,7 +22,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// Carries the table out and enters the new root.
-pub fn build(table: &[Mount], steps: &mut Steps) -> Result<()> {
+pub(super) fn build(table: &[Mount], steps: &mut Steps) -> Result<()> {
     let attach = Attach::new()?;
     let mut rows = table.iter();
     let root = match rows.next() {
