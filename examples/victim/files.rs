@@ -133,16 +133,19 @@ fn reopen(args: &[String]) -> Outcome {
     Ok(file.write_all(b"written by victim\n")?)
 }
 
-/// Prints every file below that opens for writing; writes nothing. Below /proc not what belongs to a process.
+/// Prints every file below that is made to be written to (some write bit is set) and opens for writing; writes nothing.
+/// Below /proc not what belongs to a process.
 fn openable(args: &[String]) -> Outcome {
     let mut stack: Vec<std::path::PathBuf> = args.iter().map(Into::into).collect();
     while let Some(directory) = stack.pop() {
         for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
             let path = entry.path();
-            let Ok(kind) = entry.file_type() else { continue };
+            let Ok(meta) = entry.metadata() else { continue };
+            let kind = meta.file_type();
+            let file = kind.is_file() || kind.is_char_device() || kind.is_block_device();
             if kind.is_dir() && !of_a_process(&path) {
                 stack.push(path);
-            } else if (kind.is_file() || kind.is_char_device() || kind.is_block_device()) && opens(&path) {
+            } else if file && meta.mode() & 0o222 != 0 && opens(&path) {
                 println!("{}", path.display());
             }
         }
