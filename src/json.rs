@@ -47,7 +47,9 @@ impl Json {
             Json::Bool(b) => out.push_str(if *b { "true" } else { "false" }),
             Json::Int(n) => _ = write!(out, "{n}"),
             Json::Str(s) => write_string(out, s),
-            Json::List(items) => sequence(out, indent, '[', ']', items, |out, item, indent| item.write(out, indent)),
+            Json::List(items) => {
+                sequence(out, indent, '[', ']', items, |out, item, indent| item.write(out, indent))
+            }
             Json::Object(fields) => sequence(out, indent, '{', '}', fields, |out, (key, value), indent| {
                 write_string(out, key);
                 out.push_str(if indent.is_some() { ": " } else { ":" });

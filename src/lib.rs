@@ -11,3 +11,5 @@ pub mod cli;
 pub mod config;
 pub mod error;
 pub mod json;
+pub mod plan;
+pub mod tables;
