@@ -83,7 +83,8 @@ pub fn send(pid: u32, signal: i32) {
 
 /// Lets the command inherit a descriptor under this number, whatever the limit is.
 pub fn inherit(command: &mut Command, descriptor: impl Into<OwnedFd>, number: i32) {
-    let descriptor = descriptor.into();
+    // Out of the way of the numbers that other descriptors get.
+    let descriptor = rustix::io::fcntl_dupfd_cloexec(descriptor.into(), 100).unwrap();
     // SAFETY: between fork and exec only system calls are made, on values that were made before.
     unsafe {
         command.pre_exec(move || {
