@@ -9,3 +9,4 @@ mod harness;
 mod poll;
 mod processes;
 mod smoke;
+mod syscalls;
