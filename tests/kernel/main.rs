@@ -8,5 +8,7 @@
 mod harness;
 mod poll;
 mod processes;
+mod pty;
 mod smoke;
+mod status;
 mod syscalls;
