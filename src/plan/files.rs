@@ -6,7 +6,8 @@ use crate::cli::Run;
 use crate::config::Policy;
 use crate::facts::{Facts, Found, Kind, Repository};
 use crate::rules::glob;
-use crate::tables::paths::{DEFAULT_READ, DEFAULT_READ_HOME, HOME_DIRECTORIES, PROTECTED_DIRECTORIES, PROTECTED_FILES};
+use crate::tables::paths::{DEFAULT_READ, DEFAULT_READ_HOME};
+use crate::tables::protected::{self, Where};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -92,10 +93,10 @@ pub fn literal_paths(policy: &Policy, run: &Run, cwd: &Path, home: Option<&Path>
         fs.allow_write.iter().filter(|e| !glob::is_glob(e)).map(|entry| glob::normalize(entry, cwd, home)),
     );
     for base in bases {
-        paths.extend(PROTECTED_FILES.iter().chain(PROTECTED_DIRECTORIES).map(|name| base.join(name)));
+        paths.extend(protected::names(Where::Everywhere).map(|name| base.join(name)));
     }
     if let Some(home) = home {
-        paths.extend(HOME_DIRECTORIES.iter().map(|name| home.join(name)));
+        paths.extend(protected::names(Where::Home).map(|name| home.join(name)));
     }
     if fs.default_deny_read && !fs.strict_deny_read {
         paths.extend(DEFAULT_READ.iter().map(PathBuf::from));
@@ -165,10 +166,13 @@ impl Builder<'_> {
     /// What a list of the policy names: (found, it was a literal path).
     fn entries(&mut self, list: &[String], name: &str) -> Vec<(Found, bool)> {
         let mut all = Vec::new();
+        let trees = glob::trees(list, &self.facts.cwd, self.facts.home.as_deref());
         for entry in list {
             if glob::is_glob(entry) {
                 let matches = self.facts.globs.get(entry).map(Vec::as_slice).unwrap_or_default();
-                all.extend(matches.iter().map(|m| (m.clone(), false)));
+                // What is in a directory that the list has as `dir/**` needs no rule of its own.
+                let inside = |m: &&Found| trees.iter().any(|tree| m.real != *tree && m.real.starts_with(tree));
+                all.extend(matches.iter().filter(|m| !inside(m)).map(|m| (m.clone(), false)));
                 continue;
             }
             let path = glob::normalize(entry, &self.facts.cwd, self.facts.home.as_deref());
@@ -275,9 +279,9 @@ impl Builder<'_> {
         bases.extend(writable.map(|(path, _)| (path.clone(), true)));
         let mut names: Vec<(PathBuf, bool)> = Vec::new();
         for (base, pinned) in bases {
-            names.extend(PROTECTED_FILES.iter().chain(PROTECTED_DIRECTORIES).map(|n| (base.join(n), pinned)));
+            names.extend(protected::names(Where::Everywhere).map(|n| (base.join(n), pinned)));
         }
-        names.extend(facts.home.iter().flat_map(|h| HOME_DIRECTORIES.iter().map(|n| (h.join(n), true))));
+        names.extend(facts.home.iter().flat_map(|h| protected::names(Where::Home).map(|n| (h.join(n), true))));
         let mut found: Vec<(Found, bool)> =
             names.iter().filter_map(|(path, pinned)| facts.at(path).map(|f| (f.clone(), *pinned))).collect();
         let deep = |path: &PathBuf| facts.at(path).map(|f| (f.clone(), false));

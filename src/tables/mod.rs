@@ -2,3 +2,4 @@
 
 pub mod landlock;
 pub mod paths;
+pub mod protected;
