@@ -241,3 +241,139 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
         None => failure,
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test stops on what it does not expect")]
+mod tests {
+    use super::super::glob_compat::Temp;
+    use super::*;
+    use std::fs;
+
+    /// What `git init` makes, of what counts here.
+    fn git_dir(temp: &Temp, path: &str) {
+        let names = ["HEAD", "objects/", "refs/", "config", "hooks/"];
+        temp.make(&names.map(|name| format!("{path}/{name}")));
+    }
+
+    fn write(temp: &Temp, path: &str, text: &str) {
+        temp.make(&[path]);
+        fs::write(temp.0.join(path), text).unwrap();
+    }
+
+    fn look_at(temp: &Temp, top: &str) -> (Repository, Vec<String>) {
+        let repository = look(&temp.0.join(top), false).unwrap().unwrap();
+        let protect = temp.relative(&repository.protect);
+        (repository, protect)
+    }
+
+    #[test]
+    fn an_ordinary_repository() {
+        let temp = Temp::new("git-plain");
+        git_dir(&temp, "w/.git");
+        temp.make(&["w/.git/commondir/", "plain/x"]);
+        let (repository, protect) = look_at(&temp, "w");
+        assert_eq!(protect, ["w/.git/commondir", "w/.git/config", "w/.git/hooks"]);
+        assert_eq!((&repository.git_dir, repository.linked), (&repository.common_dir, false));
+        let allowed = look(&temp.0.join("w"), true).unwrap().unwrap();
+        assert_eq!(temp.relative(&allowed.protect), ["w/.git/commondir", "w/.git/hooks"]);
+        assert_eq!(look(&temp.0.join("plain"), false).unwrap(), None);
+    }
+
+    #[test]
+    fn a_bare_repository() {
+        let temp = Temp::new("git-bare");
+        git_dir(&temp, "b");
+        let (repository, protect) = look_at(&temp, "b");
+        assert_eq!(repository.git_dir, temp.0.join("b"));
+        assert_eq!(protect, ["b/config", "b/hooks"]);
+    }
+
+    #[test]
+    fn a_linked_work_tree() {
+        let temp = Temp::new("git-linked");
+        git_dir(&temp, "main/.git");
+        write(&temp, "main/.git/worktrees/one/commondir", "../..\n");
+        write(&temp, "main/.git/worktrees/one/gitdir", &format!("{}/one/.git\n", temp.0.display()));
+        write(&temp, "main/.git/worktrees/one/HEAD", "ref: refs/heads/one\n");
+        write(&temp, "one/.git", &format!("gitdir: {}/main/.git/worktrees/one\n", temp.0.display()));
+        let (repository, protect) = look_at(&temp, "one");
+        assert!(repository.linked);
+        assert_eq!(repository.git_dir, temp.0.join("main/.git/worktrees/one"));
+        assert_eq!(repository.common_dir, temp.0.join("main/.git"));
+        let all = [
+            "main/.git/config",
+            "main/.git/hooks",
+            "main/.git/worktrees/one/commondir",
+            "main/.git/worktrees/one/gitdir",
+            "one/.git",
+        ];
+        assert_eq!(protect, all);
+        assert_eq!(look_at(&temp, "main").1, all);
+    }
+
+    #[test]
+    fn a_work_tree_that_no_repository_knows_is_not_linked() {
+        let temp = Temp::new("git-hostile");
+        git_dir(&temp, "victim/.git");
+        temp.make(&["victim/.git/worktrees/one/"]);
+        // Its own git directory, which claims the victim's as its common directory.
+        git_dir(&temp, "w/fake");
+        write(&temp, "w/fake/commondir", "../../victim/.git");
+        write(&temp, "w/fake/gitdir", "../.git");
+        write(&temp, "w/.git", "gitdir: fake");
+        let (repository, protect) = look_at(&temp, "w");
+        assert!(!repository.linked);
+        assert_eq!(repository.common_dir, temp.0.join("victim/.git"));
+        assert!(protect.contains(&"w/fake/commondir".to_string()) && protect.contains(&"w/.git".to_string()));
+        // The victim's list entry without a way back.
+        write(&temp, "w/.git", "gitdir: ../victim/.git/worktrees/one");
+        write(&temp, "victim/.git/worktrees/one/commondir", "../..");
+        write(&temp, "victim/.git/worktrees/one/gitdir", "/elsewhere/.git");
+        assert!(!look_at(&temp, "w").0.linked);
+    }
+
+    #[test]
+    fn modules() {
+        let temp = Temp::new("git-modules");
+        for path in ["w/.git", "w/.git/modules/a", "w/.git/modules/lib/b", "w/.git/modules/a/modules/c"] {
+            git_dir(&temp, path);
+        }
+        write(&temp, "w/.git/modules/lib/b/config", "[core]\n\tworktree = ../../../../lib/b\n");
+        write(&temp, "w/lib/b/.git", "gitdir: ../../.git/modules/lib/b\n");
+        temp.make(&["w/.git/modules/loop -> .", "w/.git/modules/up -> ../..", "w/.git/modules/root -> /"]);
+        let (_, protect) = look_at(&temp, "w");
+        let dirs = ["w/.git", "w/.git/modules/a", "w/.git/modules/lib/b", "w/.git/modules/a/modules/c"];
+        for path in dirs.iter().flat_map(|dir| [format!("{dir}/config"), format!("{dir}/hooks")]) {
+            assert!(protect.contains(&path), "{path}: {protect:?}");
+        }
+        assert!(protect.iter().any(|path| path.ends_with("../../../../lib/b/.git")), "{protect:?}");
+    }
+
+    #[test]
+    fn beyond_the_bounds_is_an_error() {
+        let temp = Temp::new("git-bounds");
+        git_dir(&temp, "w/.git");
+        temp.make(&[format!("w/.git/modules/{}", "m/".repeat(DEEPEST + 1))]);
+        assert!(look(&temp.0.join("w"), false).is_err());
+        write(&temp, "v/.git", &format!("gitdir: {}", "x".repeat(10_000)));
+        assert!(look(&temp.0.join("v"), false).is_err());
+        write(&temp, "u/.git", "nothing of the kind");
+        assert_eq!(look_at(&temp, "u").1, ["u/.git"]);
+    }
+
+    #[test]
+    fn a_fifo_does_not_block() {
+        let temp = Temp::new("git-fifo");
+        git_dir(&temp, "w/.git");
+        let fifo = temp.0.join("w/.git/commondir");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &fifo,
+            rustix::fs::FileType::Fifo,
+            Mode::from_raw_mode(0o600),
+            0,
+        )
+        .unwrap();
+        assert_eq!(look_at(&temp, "w").1, ["w/.git/commondir", "w/.git/config", "w/.git/hooks"]);
+    }
+}

@@ -319,3 +319,90 @@ impl Walk {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test stops on what it does not expect")]
+mod tests {
+    use super::super::glob_compat::Temp;
+    use super::*;
+
+    fn find(temp: &Temp, patterns: &[&str]) -> Vec<Vec<String>> {
+        let patterns: Vec<String> = patterns.iter().map(|p| (*p).to_string()).collect();
+        let found = expand(&patterns, &temp.0.join("w"), None).unwrap();
+        found.iter().map(|matches| temp.relative(matches)).collect()
+    }
+
+    #[test]
+    fn links_that_loop_end() {
+        let temp = Temp::new("loops");
+        temp.make(&[
+            "w/a/x.key",
+            "w/a/up -> ..",
+            "w/a/self -> .",
+            "w/b -> a",
+            "w/c -> c",
+            "out/y.key",
+            "w/o -> ../out",
+        ]);
+        temp.make(&["out/back -> ../w", "out/other -> ../w/o/"]);
+        assert_eq!(find(&temp, &["**/*.key"]), [["w/a/x.key", "w/o/y.key"]]);
+    }
+
+    #[test]
+    fn a_link_is_followed_for_the_patterns_that_did_not_see_its_target() {
+        let temp = Temp::new("rest");
+        temp.make(&["w/a/x.key", "w/l -> a"]);
+        assert_eq!(find(&temp, &["a/*.key", "l/*.key"]), [["w/a/x.key"], ["w/l/x.key"]]);
+        assert_eq!(find(&temp, &["**/*.key", "l/x.*"]), [["w/a/x.key"], ["w/l/x.key"]]);
+    }
+
+    #[test]
+    fn a_trailing_double_star_wants_a_directory() {
+        let temp = Temp::new("tree");
+        temp.make(&["w/a/sub/x", "w/b/sub", "w/c/sub -> ../a", "w/d/sub -> nowhere"]);
+        assert_eq!(
+            find(&temp, &["**/sub/**", "**/sub"]),
+            [vec!["w/a/sub", "w/c/sub"], vec!["w/a/sub", "w/b/sub", "w/c/sub", "w/d/sub"]]
+        );
+    }
+
+    #[test]
+    fn literal_components_are_looked_up() {
+        let temp = Temp::new("literal");
+        temp.make(&["w/a[1]/b", "w/a1/b", "real/x.c", "w/dir -> ../real"]);
+        assert_eq!(
+            find(&temp, &["a\\[1]/b", "a\\[2]/b", "dir/[x].c", "a\\[1]/b/c"]),
+            [vec!["w/a[1]/b"], vec![], vec!["w/dir/x.c"], vec![]]
+        );
+    }
+
+    #[test]
+    fn names_that_are_not_utf8() {
+        use std::ffi::OsStr;
+        use std::os::unix::ffi::OsStrExt;
+        let temp = Temp::new("bytes");
+        let path = temp.0.join(OsStr::from_bytes(b"\xff.key"));
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(expand(&["?.key".into()], &temp.0, None).unwrap(), [[path]]);
+    }
+
+    #[test]
+    fn deep_directories_need_few_descriptors() {
+        let temp = Temp::new("deep");
+        let deep = format!("w/{}x.key", "d/".repeat(300));
+        temp.make(&[&deep]);
+        assert_eq!(find(&temp, &["**/x.key"]), [[deep]]);
+    }
+
+    #[test]
+    fn kernel_state_is_not_searched() {
+        let (set, start) = GlobSet::new(&[Glob::parse("/**/stat", Path::new("/"), None).unwrap()]);
+        let mut walk = Walk::new(set, 1);
+        walk.path = b"/proc".to_vec();
+        let proc = dir::open(CWD, b"/proc", true).unwrap();
+        walk.tree(&mut Reader::new(), proc, Move { all: start, named: NOTHING }).unwrap();
+        assert_eq!(walk.out, Expansion { matches: vec![vec![]], ..Expansion::default() });
+        let named = expand(&["/proc/sel[f]/stat".into()], Path::new("/"), None).unwrap();
+        assert_eq!(named, [[PathBuf::from("/proc/self/stat")]]);
+    }
+}
