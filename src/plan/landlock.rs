@@ -35,13 +35,20 @@ const TERMINALS: [&str; 4] = ["/dev/pts", "/dev/tty", "/dev/console", "/dev/ptmx
 /// The ruleset for these rules; `None` where the kernel has no Landlock.
 ///
 /// Denials inside an allowed place can't be said here: the mounts carry them.
-pub fn plan(abi: u32, rules: &Rules, mounts: &[Mount], own: Vec<PathBuf>, devices: &[PathBuf]) -> Option<Ruleset> {
+pub fn plan(
+    abi: u32,
+    rules: &Rules,
+    mounts: &[Mount],
+    own: Vec<PathBuf>,
+    devices: &[PathBuf],
+) -> Option<Ruleset> {
     if abi == 0 {
         return None;
     }
+    let abi = abi.min(rights::NEWEST_ABI);
     let mut rows = Vec::new();
     let mut row = |path: &Path, directory: bool, access: u64| {
-        let possible = rights::handled_fs(abi) & if directory { u64::MAX } else { rights::FILE_RIGHTS };
+        let possible = rights::handled_fs(abi) & if directory { u64::MAX } else { rights::FILE };
         rows.push(Row { path: path.to_path_buf(), access: access & possible });
     };
     if rules.empty_root {
@@ -50,7 +57,10 @@ pub fn plan(abi: u32, rules: &Rules, mounts: &[Mount], own: Vec<PathBuf>, device
             row(path, rule.directory, if execute_only { rights::EXECUTE_ONLY } else { rights::READ });
         }
         for private in ["/proc", "/dev", "/run", "/tmp", "/var/tmp"] {
-            if mounts.iter().any(|m| matches!(m, Mount::Tmpfs { to, .. } | Mount::Proc(to) if to == Path::new(private))) {
+            if mounts
+                .iter()
+                .any(|m| matches!(m, Mount::Tmpfs { to, .. } | Mount::Proc(to) if to == Path::new(private)))
+            {
                 row(Path::new(private), true, rights::READ);
             }
         }
@@ -58,13 +68,13 @@ pub fn plan(abi: u32, rules: &Rules, mounts: &[Mount], own: Vec<PathBuf>, device
         row(Path::new("/"), true, rights::READ);
     }
     for (path, rule) in rules.places.iter().filter(|(_, rule)| rule.place == Place::Write) {
-        row(path, rule.directory, rights::READ | rights::write(abi));
+        row(path, rule.directory, rights::READ | rights::write_fs(abi));
     }
     for (path, writable, rule) in &rules.exposed {
-        row(path, rule.directory, rights::READ | if *writable { rights::write(abi) } else { 0 });
+        row(path, rule.directory, rights::READ | if *writable { rights::write_fs(abi) } else { 0 });
     }
     for path in &own {
-        row(path, true, rights::READ | rights::write(abi));
+        row(path, true, rights::READ | rights::write_fs(abi));
     }
     for path in NODES {
         row(Path::new(path), true, rights::READ | rights::WRITE_FILE);
@@ -76,16 +86,18 @@ pub fn plan(abi: u32, rules: &Rules, mounts: &[Mount], own: Vec<PathBuf>, device
     for path in devices {
         row(path, false, rights::READ | rights::WRITE_FILE | rights::IOCTL_DEV);
     }
-    Some(Ruleset { abi, rows, scoped: abi >= 6 })
+    Some(Ruleset { abi, rows, scoped: rights::scoped(abi) != 0 })
 }
 
 /// A ruleset for the host's own tree: places to read and execute, places to do everything in.
 pub fn for_host(abi: u32, read: &[Found], write: &[Found]) -> Ruleset {
     let row = |found: &Found, access: u64| {
-        let possible = rights::handled_fs(abi) & if found.kind == Kind::Directory { u64::MAX } else { rights::FILE_RIGHTS };
+        let possible =
+            rights::handled_fs(abi) & if found.kind == Kind::Directory { u64::MAX } else { rights::FILE };
         Row { path: found.real.clone(), access: access & possible }
     };
     let read = read.iter().map(|found| row(found, rights::READ));
-    let write = write.iter().map(|found| row(found, rights::READ | rights::write(abi) | rights::IOCTL_DEV));
+    let write =
+        write.iter().map(|found| row(found, rights::READ | rights::write_fs(abi) | rights::IOCTL_DEV));
     Ruleset { abi, rows: read.chain(write).collect(), scoped: false }
 }

@@ -3,3 +3,4 @@
 pub mod landlock;
 pub mod paths;
 pub mod protected;
+pub mod syscalls;
