@@ -282,7 +282,7 @@ impl Builder<'_> {
         path.ancestors().any(|p| matches!(self.rules.places.get(p), Some(Rule { place: Place::Write, .. })))
     }
 
-    /// The working directory, and files named by the command, stay visible when they lie in a private place.
+    /// The working directory, and files named by the command or on stdin, stay visible when they lie in a private place.
     fn shown_in_private(&mut self, run: &Run) {
         let cwd = self.facts.cwd.clone();
         if !private::is_top(&cwd) {
@@ -291,11 +291,11 @@ impl Builder<'_> {
                 self.put(&found, Place::Read, false);
             }
         }
-        for path in words(run).map(|word| self.facts.cwd.join(word)) {
-            if let Some(found) =
-                self.facts.at(&path).filter(|f| f.kind == Kind::File && private::covers(&f.real))
-            {
-                self.put(&found.clone(), Place::Read, false);
+        let facts = self.facts;
+        let words = words(run).map(|word| facts.cwd.join(word));
+        for path in words.chain(facts.read_only_stdio.iter().map(|(_, path)| path.clone())) {
+            if let Some(found) = facts.at(&path).filter(|f| f.kind == Kind::File && private::covers(&f.real)) {
+                self.put(found, Place::Read, false);
             }
         }
     }
