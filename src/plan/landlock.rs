@@ -51,7 +51,7 @@ pub fn plan(
         rows.push(Row { path: path.to_path_buf(), access: access & possible });
     };
     if rules.empty_root {
-        for (path, rule) in rules.places.iter().filter(|(_, rule)| rule.place == Place::Read) {
+        for (path, rule) in rules.places.iter().filter(|(_, rule)| rule.shown && !matches!(rule.place, Place::Mask | Place::Write)) {
             let execute_only = rules.execute_only.contains(path);
             row(path, rule.directory, if execute_only { rights::EXECUTE_ONLY } else { rights::READ });
         }
@@ -66,11 +66,16 @@ pub fn plan(
     } else {
         row(Path::new("/"), true, rights::READ);
     }
-    for (path, rule) in rules.places.iter().filter(|(_, rule)| rule.place == Place::Write) {
+    let writable = rules.places.iter().filter(|(_, rule)| rule.place == Place::Write);
+    for (path, rule) in writable.filter(|(path, _)| !rules.denies_writing(path)) {
         row(path, rule.directory, rights::READ | rights::write(abi));
     }
-    for (path, writable, rule) in &rules.exposed {
-        row(path, rule.directory, rights::READ | if *writable { rights::write(abi) } else { 0 });
+    for (path, rule) in &rules.places {
+        if let Place::Expose { writable } = rule.place {
+            let ioctl = if path.starts_with("/dev") { rights::IOCTL_DEV } else { 0 };
+            let write = if writable { rights::write(abi) | ioctl } else { 0 };
+            row(path, rule.directory, rights::READ | write);
+        }
     }
     for path in &own {
         row(path, true, rights::READ | rights::write(abi));

@@ -141,7 +141,7 @@ pub fn pin_ancestors(places: &mut BTreeMap<PathBuf, Rule>) {
         }
     }
     for pin in pins {
-        places.entry(pin).or_insert(Rule { place: Place::Pin, pinned: false, directory: true });
+        places.entry(pin).or_insert(Rule::new(Place::Pin, true)).fixed = true;
     }
 }
 
@@ -172,11 +172,12 @@ impl Table {
         let denied = above.denied;
         match &rule.place {
             Place::Expose { writable } => {
-                let open = State { shows: Shows::Host, writable: *writable, denied: false, masked: false };
+                let writable = *writable || above.writable;
+                let open = State { shows: Shows::Host, writable, denied: false, masked: false };
                 if above.shows != Shows::Host {
                     self.show(path, rule, !writable);
-                } else if above.writable != *writable {
-                    self.bind(path, !writable, false);
+                } else if above.writable != writable {
+                    self.bind(path, false, false);
                 }
                 self.enter(path, open, false);
             }
@@ -190,16 +191,15 @@ impl Table {
             Place::KeepLink(_) if above.writable => self.mounts.push(Mount::KeepLink(path.to_path_buf())),
             Place::Link(_) | Place::KeepLink(_) => {}
             Place::Deny | Place::Guard => {
-                if above.writable {
+                let denied = denied || rule.place == Place::Deny;
+                let mut state = State { writable: false, denied, ..above };
+                if rule.shown && above.shows != Shows::Host {
+                    self.show(path, rule, true);
+                    state.shows = Shows::Host;
+                } else if above.writable {
                     self.bind(path, true, true);
                 }
-                let denied = denied || rule.place == Place::Deny;
-                self.enter(path, State { writable: false, denied, ..above }, false);
-            }
-            Place::Pin => {
-                if above.writable {
-                    self.bind(path, false, false);
-                }
+                self.enter(path, state, false);
             }
             Place::Read | Place::Write if above.shows != Shows::Host => {
                 let writable = rule.place == Place::Write && !denied;
@@ -210,7 +210,11 @@ impl Table {
                 self.bind(path, false, false);
                 self.enter(path, State { writable: true, ..above }, false);
             }
-            Place::Read | Place::Write => {}
+            Place::Pin | Place::Read | Place::Write => {
+                if rule.fixed && above.writable {
+                    self.bind(path, false, false);
+                }
+            }
         }
     }
 

@@ -69,6 +69,12 @@ pub fn is_top(path: &Path) -> bool {
     TOPS.iter().any(|top| path == Path::new(top))
 }
 
+/// Whether `path` lies in a private directory that shows nothing else of the host, whatever allows it.
+pub fn is_closed(path: &Path) -> bool {
+    let inside = |top: &str| path.starts_with(top) && path != Path::new(top);
+    inside("/proc") || inside("/dev") && !inside("/dev/shm")
+}
+
 /// Whether `path` lies in or is a private directory.
 pub fn covers(path: &Path) -> bool {
     TOPS.iter().any(|top| path.starts_with(top))
