@@ -69,7 +69,8 @@ fn files_only(text: &str) -> String {
             let title = line.split_whitespace().next().unwrap_or_default();
             skip = ["command", "directory", "engine", "seccomp", "environment", "listeners"].contains(&title);
         }
-        let fixed = ["/dev/", "/proc/", "directory   /run/", "/dev (mode"].iter().any(|part| line.contains(part));
+        let fixed =
+            ["/dev/", "/proc/", "directory   /run/", "/dev (mode"].iter().any(|part| line.contains(part));
         if !skip && !(fixed && host::is_standard(line)) {
             out.push_str(line);
             out.push('\n');

@@ -6,9 +6,8 @@ use crate::cli::Run;
 use crate::config::Policy;
 use crate::facts::{Facts, Found, Kind, Repository};
 use crate::rules::glob;
-use crate::tables::paths::{
-    DEFAULT_READ, DEFAULT_READ_HOME, HOME_DIRECTORIES, PROTECTED_DIRECTORIES, PROTECTED_FILES,
-};
+use crate::tables::paths::{DEFAULT_READ, DEFAULT_READ_HOME};
+use crate::tables::protected::{self, Where};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -144,10 +143,12 @@ fn protected_paths(policy: &Policy, cwd: &Path, home: Option<&Path>) -> Vec<Path
             .filter(|e| !glob::is_glob(e))
             .map(|entry| glob::normalize(entry, cwd, home)),
     );
-    let names = || PROTECTED_FILES.iter().chain(PROTECTED_DIRECTORIES);
+    let names = || protected::names(Where::Everywhere);
     let mut paths: Vec<PathBuf> =
         bases.iter().flat_map(|base| names().map(move |name| base.join(name))).collect();
-    paths.extend(home.into_iter().flat_map(|home| HOME_DIRECTORIES.iter().map(move |name| home.join(name))));
+    paths.extend(
+        home.into_iter().flat_map(|home| protected::names(Where::Home).map(move |name| home.join(name))),
+    );
     paths
 }
 
@@ -228,10 +229,14 @@ impl Builder<'_> {
     /// What a list of the policy names: (found, it was a literal path).
     fn entries(&mut self, list: &[String], name: &str) -> Vec<(Found, bool)> {
         let mut all = Vec::new();
+        let trees = glob::trees(list, &self.facts.cwd, self.facts.home.as_deref());
         for entry in list {
             if glob::is_glob(entry) {
                 let matches = self.facts.globs.get(entry).map(Vec::as_slice).unwrap_or_default();
-                all.extend(matches.iter().map(|m| (m.clone(), false)));
+                // What is in a directory that the list has as `dir/**` needs no rule of its own.
+                let inside =
+                    |m: &&Found| trees.iter().any(|tree| m.real != *tree && m.real.starts_with(tree));
+                all.extend(matches.iter().filter(|m| !inside(m)).map(|m| (m.clone(), false)));
                 continue;
             }
             let path = glob::normalize(entry, &self.facts.cwd, self.facts.home.as_deref());
@@ -311,7 +316,8 @@ impl Builder<'_> {
     /// Shows a path, writable or not; /dev and /proc are always the sandbox's own.
     fn allow(&mut self, found: &Found, place: Place, name: &str) {
         if private::is_closed(&found.real) {
-            let remark = format!("{name} {} has no effect: the sandbox has its own there", found.real.display());
+            let remark =
+                format!("{name} {} has no effect: the sandbox has its own there", found.real.display());
             self.rules.remarks.push(remark);
             return;
         }
@@ -329,9 +335,7 @@ impl Builder<'_> {
 
     fn private_places(&mut self) {
         for (path, mounts) in private::places(self.policy, self.facts, self.rules.empty_root) {
-            self.rules
-                .places
-                .insert(path, Rule::new(Place::Private(mounts), true));
+            self.rules.places.insert(path, Rule::new(Place::Private(mounts), true));
         }
     }
 
@@ -382,11 +386,12 @@ impl Builder<'_> {
         bases.extend(writable.map(|(path, _)| (path.clone(), true)));
         let mut names: Vec<(PathBuf, bool)> = Vec::new();
         for (base, pinned) in bases {
-            names.extend(PROTECTED_FILES.iter().chain(PROTECTED_DIRECTORIES).map(|n| (base.join(n), pinned)));
+            names.extend(protected::names(Where::Everywhere).map(|n| (base.join(n), pinned)));
         }
         // A later run of fence outside is not to be somebody else's program.
         names.extend(facts.executable.iter().map(|path| (path.clone(), true)));
-        names.extend(facts.home.iter().flat_map(|h| HOME_DIRECTORIES.iter().map(|n| (h.join(n), true))));
+        names
+            .extend(facts.home.iter().flat_map(|h| protected::names(Where::Home).map(|n| (h.join(n), true))));
         let mut found: Vec<(Found, bool)> =
             names.iter().filter_map(|(path, pinned)| facts.at(path).map(|f| (f.clone(), *pinned))).collect();
         let deep = |path: &PathBuf| facts.at(path).map(|f| (f.clone(), false));
@@ -461,7 +466,8 @@ impl Builder<'_> {
         for (path, writable) in both.into_iter().flat_map(|(list, w)| list.iter().map(move |p| (p, w))) {
             let Some(found) = self.facts.at(self.facts.cwd.join(path)).cloned() else { continue };
             if found.real.starts_with("/proc") {
-                let remark = format!("--expose-host-path {}: the sandbox has its own /proc", found.real.display());
+                let remark =
+                    format!("--expose-host-path {}: the sandbox has its own /proc", found.real.display());
                 self.rules.remarks.push(remark);
                 continue;
             }

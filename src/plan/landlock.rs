@@ -45,13 +45,18 @@ pub fn plan(
     if abi == 0 {
         return None;
     }
+    let abi = abi.min(rights::NEWEST_ABI);
     let mut rows = Vec::new();
     let mut row = |path: &Path, directory: bool, access: u64| {
-        let possible = rights::handled_fs(abi) & if directory { u64::MAX } else { rights::FILE_RIGHTS };
+        let possible = rights::handled_fs(abi) & if directory { u64::MAX } else { rights::FILE };
         rows.push(Row { path: path.to_path_buf(), access: access & possible });
     };
     if rules.empty_root {
-        for (path, rule) in rules.places.iter().filter(|(_, rule)| rule.shown && !matches!(rule.place, Place::Mask | Place::Write)) {
+        for (path, rule) in rules
+            .places
+            .iter()
+            .filter(|(_, rule)| rule.shown && !matches!(rule.place, Place::Mask | Place::Write))
+        {
             let execute_only = rules.execute_only.contains(path);
             row(path, rule.directory, if execute_only { rights::EXECUTE_ONLY } else { rights::READ });
         }
@@ -66,19 +71,19 @@ pub fn plan(
     } else {
         row(Path::new("/"), true, rights::READ);
     }
-    let writable = rules.places.iter().filter(|(_, rule)| rule.place == Place::Write);
-    for (path, rule) in writable.filter(|(path, _)| !rules.denies_writing(path)) {
-        row(path, rule.directory, rights::READ | rights::write(abi));
+    for (path, rule) in rules.places.iter().filter(|(_, rule)| rule.place == Place::Write) {
+        let write = if rules.denies_writing(path) { 0 } else { rights::write_fs(abi) };
+        row(path, rule.directory, rights::READ | write);
     }
     for (path, rule) in &rules.places {
         if let Place::Expose { writable } = rule.place {
             let ioctl = if path.starts_with("/dev") { rights::IOCTL_DEV } else { 0 };
-            let write = if writable { rights::write(abi) | ioctl } else { 0 };
+            let write = if writable { rights::write_fs(abi) | ioctl } else { 0 };
             row(path, rule.directory, rights::READ | write);
         }
     }
     for path in &own {
-        row(path, true, rights::READ | rights::write(abi));
+        row(path, true, rights::READ | rights::write_fs(abi));
     }
     for path in NODES {
         row(Path::new(path), true, rights::READ | rights::WRITE_FILE);
@@ -90,17 +95,18 @@ pub fn plan(
     for path in devices {
         row(path, false, rights::READ | rights::WRITE_FILE | rights::IOCTL_DEV);
     }
-    Some(Ruleset { abi, rows, scoped: abi >= 6 })
+    Some(Ruleset { abi, rows, scoped: rights::scoped(abi) != 0 })
 }
 
 /// A ruleset for the host's own tree: places to read and execute, places to do everything in.
 pub fn for_host(abi: u32, read: &[Found], write: &[Found]) -> Ruleset {
     let row = |found: &Found, access: u64| {
-        let possible = rights::handled_fs(abi)
-            & if found.kind == Kind::Directory { u64::MAX } else { rights::FILE_RIGHTS };
+        let possible =
+            rights::handled_fs(abi) & if found.kind == Kind::Directory { u64::MAX } else { rights::FILE };
         Row { path: found.real.clone(), access: access & possible }
     };
     let read = read.iter().map(|found| row(found, rights::READ));
-    let write = write.iter().map(|found| row(found, rights::READ | rights::write(abi) | rights::IOCTL_DEV));
+    let write =
+        write.iter().map(|found| row(found, rights::READ | rights::write_fs(abi) | rights::IOCTL_DEV));
     Ruleset { abi, rows: read.chain(write).collect(), scoped: false }
 }

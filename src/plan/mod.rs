@@ -14,6 +14,7 @@ use crate::cli::{EngineChoice, Layer, Run};
 use crate::config::Policy;
 use crate::error::{Failure, Result};
 use crate::facts::Facts;
+use crate::tables::syscalls::Rule;
 use mounts::Mount;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -30,7 +31,7 @@ pub struct Plan {
     /// Landlock's ruleset, where the kernel has it.
     pub landlock: Option<landlock::Ruleset>,
     /// The system call filter's rules.
-    pub seccomp: Vec<seccomp::Rule>,
+    pub seccomp: Vec<Rule>,
     /// Capabilities that stay, as a bit set.
     pub capabilities: u64,
     /// The command's environment and directories it needs.
@@ -89,19 +90,24 @@ pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Plan> {
     check_engine(run)?;
     let rules = files::rules(policy, run, facts);
     if rules.places.get(Path::new("/")).is_some_and(|rule| rule.place == files::Place::Mask) {
-        return Err(Failure::new("cannot deny reading / as filesystem.denyRead says: the command itself is there")
-            .hint("filesystem.defaultDenyRead hides all that is not allowed"));
+        return Err(Failure::new(
+            "cannot deny reading / as filesystem.denyRead says: the command itself is there",
+        )
+        .hint("filesystem.defaultDenyRead hides all that is not allowed"));
     }
     let mounts = mounts::table(&rules);
     let own = private::writable(policy, &mounts);
-    let devices =
+    let mut devices =
         policy.devices.allow.iter().filter_map(|d| facts.at(d)).map(|f| f.real.clone()).collect::<Vec<_>>();
+    if policy.devices.mode == "host" {
+        devices.push("/dev".into());
+    }
     let landlock = landlock::plan(facts.landlock_abi, &rules, &mounts, own, &devices);
     let scoped = landlock.as_ref().is_some_and(|l| l.scoped);
     let seccomp = seccomp::plan(&seccomp::Options {
         allow: run.allow_syscalls.clone(),
-        deny: Vec::new(),
         guard_group_kill: !scoped,
+        ..seccomp::Options::default()
     })?;
     let mut notes: Vec<Note> = rules.remarks.iter().map(|r| remark(r.clone())).collect();
     notes.extend(rules.warnings.iter().map(degraded));
@@ -276,9 +282,8 @@ fn keep_fds(run: &Run, facts: &Facts) -> Vec<i32> {
 /// Read-only standard descriptors that /proc/self/fd would open for writing, past the mounts: where Landlock does not
 /// stop it because the file lies in a writable place, or because there is no Landlock.
 fn reopen(facts: &Facts, rules: &files::Rules) -> Vec<(i32, PathBuf)> {
-    let writable = |path: &Path| {
-        path.ancestors().any(|p| rules.places.get(p).is_some_and(|rule| rule.place.opens()))
-    };
+    let writable =
+        |path: &Path| path.ancestors().any(|p| rules.places.get(p).is_some_and(|rule| rule.place.opens()));
     let stdio = facts.read_only_stdio.iter();
     stdio.filter(|(_, path)| facts.landlock_abi == 0 || writable(path)).cloned().collect()
 }

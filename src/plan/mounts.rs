@@ -108,7 +108,11 @@ pub fn table(rules: &Rules) -> Vec<Mount> {
     };
     let root = rules.places.get(Path::new("/")).map(|rule| &rule.place);
     let writable = !rules.empty_root && root.is_some_and(Place::opens);
-    table.mounts.push(if rules.empty_root { Mount::EmptyRoot } else { Mount::HostRoot { read_only: !writable } });
+    table.mounts.push(if rules.empty_root {
+        Mount::EmptyRoot
+    } else {
+        Mount::HostRoot { read_only: !writable }
+    });
     table.levels.push(Level {
         path: PathBuf::from("/"),
         state: State {
@@ -270,7 +274,8 @@ impl Table {
         let seals = |mount: &Mount| matches!(mount, Mount::Seal(at) if at == path);
         let sealed = private.iter().any(seals);
         self.mounts.extend(private.iter().filter(|mount| !seals(mount)).cloned());
-        let state = State { shows: Shows::Own, writable: false, denied: above.denied || sealed, masked: false };
+        let state =
+            State { shows: Shows::Own, writable: false, denied: above.denied || sealed, masked: false };
         self.enter(path, state, sealed);
     }
 }

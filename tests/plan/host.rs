@@ -123,8 +123,10 @@ impl Host {
         let git_dir = PathBuf::from(words[1]);
         let common_dir = PathBuf::from(words.get(2).unwrap_or(&words[1]));
         let both = [git_dir.clone(), common_dir.clone()];
-        let mut protect: Vec<PathBuf> =
-            both.iter().flat_map(|dir| ["config", "hooks", "commondir", "gitdir"].map(|n| dir.join(n))).collect();
+        let mut protect: Vec<PathBuf> = both
+            .iter()
+            .flat_map(|dir| ["config", "hooks", "commondir", "gitdir"].map(|n| dir.join(n)))
+            .collect();
         protect.dedup();
         let linked = words.len() > 2;
         let work_tree = words[0].into();

@@ -60,16 +60,25 @@ fn random_policies_hold() {
         let plan = plan::plan(&policy, &host.run, &facts).unwrap_or_else(|e| panic!("round {round}: {e}"));
         let mut simulator = Simulator::new(&host);
         for mount in &plan.mounts {
-            simulator.carry_out(mount).unwrap_or_else(|e| panic!("round {round}: {mount:?}: {e}\n{}", said(&policy, &plan)));
+            simulator
+                .carry_out(mount)
+                .unwrap_or_else(|e| panic!("round {round}: {mount:?}: {e}\n{}", said(&policy, &plan)));
         }
         for path in &all {
             let (is, should) = (simulator.access(path), oracle(&policy, &facts.cwd, path));
-            assert!(is == should, "round {round}: {path:?} is {is:?}, not {should:?}\n{}", said(&policy, &plan));
+            assert!(
+                is == should,
+                "round {round}: {path:?} is {is:?}, not {should:?}\n{}",
+                said(&policy, &plan)
+            );
             landlock_agrees(&plan, path, should);
         }
         for entry in &policy.filesystem.deny_write {
             if let Some(movable) = movable(&simulator, Path::new(entry)) {
-                panic!("round {round}: {movable:?} can be moved, and {entry} with it\n{}", said(&policy, &plan));
+                panic!(
+                    "round {round}: {movable:?} can be moved, and {entry} with it\n{}",
+                    said(&policy, &plan)
+                );
             }
         }
     }
@@ -87,7 +96,8 @@ fn oracle(policy: &Policy, cwd: &Path, path: &Path) -> Access {
     // /tmp and the like are the sandbox's own: only what is named inside them shows.
     let private = ["/tmp", "/var/tmp", "/run"].into_iter().find(|top| path.starts_with(top));
     let covers = |entry: &str| path.starts_with(entry);
-    let counts = |entry: &str| covers(entry) && private.is_none_or(|top| entry != top && entry.starts_with(top));
+    let counts =
+        |entry: &str| covers(entry) && private.is_none_or(|top| entry != top && entry.starts_with(top));
     let any = |list: &[String], test: &dyn Fn(&str) -> bool| list.iter().any(|entry| test(entry));
     if any(&fs.deny_read, &covers) {
         return Access::Hidden;
@@ -116,9 +126,14 @@ struct Simulator<'a> {
 }
 
 enum Shows {
-    Host { writable: bool },
+    Host {
+        writable: bool,
+    },
     /// In memory: what was made in it, and whether more can be made.
-    Memory { made: BTreeSet<PathBuf>, sealed: bool },
+    Memory {
+        made: BTreeSet<PathBuf>,
+        sealed: bool,
+    },
     /// A mask, a device, a procfs.
     Other,
 }
@@ -153,13 +168,19 @@ impl<'a> Simulator<'a> {
     fn carry_out(&mut self, mount: &Mount) -> Result<(), &'static str> {
         let memory = || Shows::Memory { made: BTreeSet::new(), sealed: false };
         let (at, shows) = match mount {
-            Mount::HostRoot { read_only } => return Ok(self.mounts.push(("/".into(), Shows::Host { writable: !read_only }))),
+            Mount::HostRoot { read_only } => {
+                return Ok(self.mounts.push(("/".into(), Shows::Host { writable: !read_only })));
+            }
             Mount::EmptyRoot => return Ok(self.mounts.push(("/".into(), memory()))),
             Mount::Directory { at, .. } | Mount::File(at) | Mount::Link { at, .. } => return self.make(at),
             Mount::Seal(path) => return self.seal(path),
-            Mount::Bind { from, to, read_only, .. } if from == to => (to, Shows::Host { writable: !read_only }),
+            Mount::Bind { from, to, read_only, .. } if from == to => {
+                (to, Shows::Host { writable: !read_only })
+            }
             Mount::Tmpfs { to, read_only: false, .. } => (to, memory()),
-            Mount::Bind { to, .. } | Mount::Tmpfs { to, .. } | Mount::Proc(to) | Mount::Pts(to) => (to, Shows::Other),
+            Mount::Bind { to, .. } | Mount::Tmpfs { to, .. } | Mount::Proc(to) | Mount::Pts(to) => {
+                (to, Shows::Other)
+            }
             Mount::MaskDirectory(at) | Mount::MaskFile(at) => (at, Shows::Other),
             Mount::ReadOnlyPart(_) | Mount::KeepLink(_) => return Ok(()),
         };
@@ -197,7 +218,8 @@ impl<'a> Simulator<'a> {
 /// point, or its parent is read-only.
 fn movable<'a>(simulator: &Simulator<'_>, denied: &'a Path) -> Option<&'a Path> {
     let mount_point = |path: &Path| simulator.mounts.iter().any(|(at, _)| at == path);
-    let below_writable = |path: &Path| path.parent().is_some_and(|dir| simulator.access(dir) == Access::Write);
+    let below_writable =
+        |path: &Path| path.parent().is_some_and(|dir| simulator.access(dir) == Access::Write);
     let shows = simulator.access(denied) == Access::Read;
     let mut way = denied.ancestors().filter(|path| *path != Path::new("/"));
     way.find(|path| shows && below_writable(path) && !mount_point(path))
