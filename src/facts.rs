@@ -28,6 +28,8 @@ pub struct Facts {
     pub terminal: Option<PathBuf>,
     /// What was found at each path that the policy or the engine asks about.
     pub paths: BTreeMap<PathBuf, Found>,
+    /// Directories that were asked whether their path goes through no symbolic link, for the probe itself.
+    pub canonical: BTreeMap<PathBuf, bool>,
     /// Matches of each glob pattern of the policy, resolved.
     pub globs: BTreeMap<String, Vec<Found>>,
     /// Built-in protected names found deeper in the working directory (real paths).

@@ -27,7 +27,8 @@ impl Log {
                 let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
                 Some(file.map_err(|e| {
                     let path = path.to_string_lossy();
-                    let failure = Failure::new(format!("failed to open fence log file {path:?}: cannot open it"));
+                    let failure =
+                        Failure::new(format!("failed to open fence log file {path:?}: cannot open it"));
                     e.raw_os_error().map_or(failure.clone(), |errno| failure.errno(errno))
                 })?)
             }

@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
+#[global_allocator]
+static MEMORY: fence::sys::arena::Arena = fence::sys::arena::Arena::new();
+
 fn main() -> ExitCode {
     let argv: Vec<_> = std::env::args_os().collect();
     let count = argv.len();

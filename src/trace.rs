@@ -35,7 +35,9 @@ impl Steps {
     pub fn print(&self) {
         if self.on {
             let total: u128 = self.rows.iter().map(|(_, nanos)| nanos).sum();
-            let line = |name: &str, nanos: u128| format!("[fence:trace] {:<6} {name:<24} {:>9.1} us\n", self.who, nanos as f64 / 1e3);
+            let line = |name: &str, nanos: u128| {
+                format!("[fence:trace] {:<6} {name:<24} {:>9.1} us\n", self.who, nanos as f64 / 1e3)
+            };
             let rows: String = self.rows.iter().map(|(name, nanos)| line(name, *nanos)).collect();
             eprint!("{rows}{}", line("total", total));
         }

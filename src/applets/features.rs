@@ -16,7 +16,10 @@ pub fn run(json: bool) -> Result<u8> {
         ("Seccomp", yes(facts.seccomp).to_string()),
         ("Landlock", format!("{} (ABI v{})", yes(facts.landlock_abi > 0), facts.landlock_abi)),
         ("Mount API (mount_setattr)", yes(facts.mount_setattr).to_string()),
-        ("Native namespaces", host::try_namespaces().map_or_else(|why| format!("false ({why})"), |()| "true".into())),
+        (
+            "Native namespaces",
+            host::try_namespaces().map_or_else(|why| format!("false ({why})"), |()| "true".into()),
+        ),
     ];
     if json {
         let fields = rows.iter().map(|(name, value)| (name.to_string(), Json::str(value)));

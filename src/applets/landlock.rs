@@ -23,7 +23,9 @@ pub fn run(command: &LandlockCommand) -> Result<u8> {
             other => other?,
         }
     } else {
-        let found = |paths: &[std::ffi::OsString]| paths.iter().map(|path| look(path.as_ref())).collect::<Result<Vec<_>>>();
+        let found = |paths: &[std::ffi::OsString]| {
+            paths.iter().map(|path| look(path.as_ref())).collect::<Result<Vec<_>>>()
+        };
         let ruleset = for_host(need(abi, 1)?, &found(&command.read)?, &found(&command.write)?);
         if !(command.connect.is_empty() && command.bind.is_empty()) {
             need(abi, 4)?;
@@ -38,13 +40,17 @@ fn need(abi: u32, least: u32) -> Result<u32> {
         return Ok(abi);
     }
     let what = if least == 4 { "Landlock port rules" } else { "Landlock rules" };
-    Err(Failure::new(format!("cannot apply {what}: they need ABI {least} and this kernel has {abi}"))
-        .hint("ABI 1 came with Linux 5.13 and 4 with 6.7; lsm= on the kernel's command line must list landlock"))
+    Err(Failure::new(format!("cannot apply {what}: they need ABI {least} and this kernel has {abi}")).hint(
+        "ABI 1 came with Linux 5.13 and 4 with 6.7; lsm= on the kernel's command line must list landlock",
+    ))
 }
 
 fn look(path: &std::path::Path) -> Result<crate::facts::Found> {
     host::find(path).ok_or_else(|| {
-        Failure::new(format!("cannot allow {} with Landlock: it does not exist or can't be reached", path.display()))
+        Failure::new(format!(
+            "cannot allow {} with Landlock: it does not exist or can't be reached",
+            path.display()
+        ))
     })
 }
 

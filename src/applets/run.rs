@@ -3,12 +3,12 @@
 use crate::cli::Run;
 use crate::config::{self, Env, Loaded};
 use crate::error::Result;
+use crate::launch;
 use crate::log::Log;
 use crate::plan::{self, Plan};
 use crate::probe::host;
 use crate::rules::command;
 use crate::trace::Steps;
-use crate::launch;
 
 /// Runs the command; its exit status.
 ///

@@ -18,7 +18,9 @@ pub fn run(command: &SeccompCommand) -> Result<u8> {
     let filter = bpf::compile(&rules)?;
     if command.dump {
         let lines = filter.iter().enumerate();
-        let text: String = lines.map(|(n, i)| format!("{n:4}: {:#06x} {:3} {:3} {:#010x}\n", i.code, i.jt, i.jf, i.k)).collect();
+        let text: String = lines
+            .map(|(n, i)| format!("{n:4}: {:#06x} {:3} {:3} {:#010x}\n", i.code, i.jt, i.jf, i.k))
+            .collect();
         return super::print(&text);
     }
     apply::filter_self(&filter)?;

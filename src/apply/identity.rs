@@ -6,7 +6,7 @@ use std::fs;
 
 /// Maps the caller's user and group onto themselves. `setgroups` must be denied first, or the kernel refuses an
 /// unprivileged gid_map (CVE-2014-8989).
-pub fn map(uid: u32, gid: u32) -> Result<()> {
+pub(super) fn map(uid: u32, gid: u32) -> Result<()> {
     write("/proc/self/uid_map", &format!("{uid} {uid} 1"))?;
     write("/proc/self/setgroups", "deny")?;
     write("/proc/self/gid_map", &format!("{gid} {gid} 1"))

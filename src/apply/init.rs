@@ -9,13 +9,13 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, WaitOptions, wait};
 
 /// A command that runs, and init's own signals.
-pub struct Started {
+pub(super) struct Started {
     pid: Pid,
     signals: Signals,
 }
 
 /// Forks the command off. The fork has a copy of everything, so the command's own steps can still say what failed.
-pub fn start(stage: &mut Stage<'_>) -> Result<Started> {
+pub(super) fn start(stage: &mut Stage<'_>) -> Result<Started> {
     let signals = Signals::new().map_err(|e| failed("create a signalfd", e))?;
     match fork_into(0).map_err(|e| failed("fork the command's process", e))? {
         Fork::Child => {
@@ -35,7 +35,7 @@ pub fn start(stage: &mut Stage<'_>) -> Result<Started> {
 }
 
 /// Until the command ends. When init ends, the kernel kills all that is left in the namespace.
-pub fn run(command: Started, parent: &Channel) -> u8 {
+pub(super) fn run(command: Started, parent: &Channel) -> u8 {
     loop {
         let mut fds = [PollFd::new(&command.signals, PollFlags::IN), PollFd::new(parent, PollFlags::IN)];
         _ = poll(&mut fds, None);

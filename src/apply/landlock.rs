@@ -3,16 +3,18 @@
 use crate::error::{Failure, Result};
 use crate::plan::landlock::Ruleset as Planned;
 use landlock::{
-    AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr, Scope,
+    AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath, PathFd, Ruleset,
+    RulesetAttr, RulesetCreatedAttr, Scope,
 };
 
 /// Restricts this process for good. One ruleset for everything: a second layer would deny REFER, and rename across
 /// directories would fail with EXDEV. After no_new_privs, which the kernel asks for; before seccomp, whose filter may
 /// deny these very calls.
-pub fn restrict(planned: &Planned, connect: &[u16], bind: &[u16]) -> Result<()> {
+pub(super) fn restrict(planned: &Planned, connect: &[u16], bind: &[u16]) -> Result<()> {
     let handled = bits(crate::tables::landlock::handled_fs(planned.abi));
     let failed = |doing: &str, error: &dyn std::error::Error| {
-        Failure::new(format!("cannot {doing}: {error}")).hint("fence does not go on without a layer that this kernel has")
+        Failure::new(format!("cannot {doing}: {error}"))
+            .hint("fence does not go on without a layer that this kernel has")
     };
     // Hard requirement: the plan holds just what this kernel has, so anything less is an error and not a compromise.
     let mut ruleset = Ruleset::default()

@@ -15,7 +15,9 @@ use crate::sys::signal::Mask;
 use crate::sys::{fd, process};
 use crate::trace::Steps;
 use rustix::io::Errno;
-use rustix::process::{DumpableBehavior, Signal, set_dumpable_behavior, set_parent_process_death_signal, umask};
+use rustix::process::{
+    DumpableBehavior, Signal, set_dumpable_behavior, set_parent_process_death_signal, umask,
+};
 
 /// What the child needs; it has a copy of the parent's memory, so this is plain data.
 pub struct Stage<'a> {
@@ -65,14 +67,16 @@ fn enter(stage: &mut Stage<'_>) -> Result<()> {
     stage.steps.mark("work directory");
     // Others in the PID namespace must not look into this process: its memory, descriptors and environment are the
     // launcher's. Its command line stays readable to all, so that is wiped.
-    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(|e| failed("protect init from being inspected", e))?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(|e| failed("protect init from being inspected", e))?;
     process::wipe_arguments(stage.arguments);
     Ok(())
 }
 
 /// Dies with the launcher. Last of all changes of identity, since those clear it (prctl(2), PR_SET_PDEATHSIG).
 fn die_with_parent(stage: &Stage<'_>) -> Result<()> {
-    set_parent_process_death_signal(Some(Signal::KILL)).map_err(|e| failed("be killed together with fence", e))?;
+    set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(|e| failed("be killed together with fence", e))?;
     // The launcher may have died before that: then its end of the channel is closed already.
     match stage.parent.receive() {
         Some(Message::Gone) => Err(Failure::new("fence was killed while it set the sandbox up")),

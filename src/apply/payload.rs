@@ -12,15 +12,15 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 /// Directories of the sandbox's own that the environment names.
-pub fn directories(plan: &Plan) -> Result<()> {
-    for path in &plan.environment.runtime_dir {
+pub(super) fn directories(plan: &Plan) -> Result<()> {
+    if let Some(path) = &plan.environment.runtime_dir {
         mkdir(path, Mode::RWXU).map_err(|e| failed(&format!("create {}", path.display()), e))?;
     }
     Ok(())
 }
 
 /// The caller's working directory, seen from inside: never another one.
-pub fn work_directory(plan: &Plan) -> Result<()> {
+pub(super) fn work_directory(plan: &Plan) -> Result<()> {
     let name = plan.cwd.display();
     chdir(&plan.cwd).map_err(|e| {
         failed(&format!("enter the working directory {name} inside the sandbox"), e)
@@ -29,7 +29,7 @@ pub fn work_directory(plan: &Plan) -> Result<()> {
 }
 
 /// Runs the plan's command; returns only why that failed.
-pub fn exec(stage: &mut Stage<'_>) -> Failure {
+pub(super) fn exec(stage: &mut Stage<'_>) -> Failure {
     match restrict(stage) {
         Err(failure) => failure,
         Ok(()) => {
@@ -68,7 +68,8 @@ fn restrict(stage: &mut Stage<'_>) -> Result<()> {
 /// read-only mounts, because it belongs to the host's mount: it is replaced by the same file on the sandbox's mount.
 fn reopen_read_only(plan: &Plan) -> Result<()> {
     for (number, path) in &plan.reopen {
-        let doing = || format!("open {} (standard descriptor {number}) again inside the sandbox", path.display());
+        let doing =
+            || format!("open {} (standard descriptor {number}) again inside the sandbox", path.display());
         let hint = "pass it through a pipe: cat FILE | fence …";
         let refuse = |e: Errno| failed(&doing(), e).hint(hint);
         let old = fd::inherited(*number);
@@ -103,7 +104,8 @@ fn close_range(first: i32, last: i32) -> Result<()> {
     match fd::close_on_exec(first as u32, last as u32) {
         Ok(()) => Ok(()),
         Err(Errno::NOSYS | Errno::INVAL | Errno::PERM) => {
-            let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1 << 20);
+            let limit =
+                rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1 << 20);
             (first..=last.min(limit as i32)).for_each(fd::set_close_on_exec);
             Ok(())
         }
@@ -112,8 +114,9 @@ fn close_range(first: i32, last: i32) -> Result<()> {
 }
 
 /// Runs a command with the environment of this process; returns only why that failed.
-pub fn exec_here(argv: &[OsString]) -> Failure {
-    let variables: Vec<(OsString, OsString)> = std::env::vars_os().filter(|(name, _)| name != "FENCE_CONFIG_JSON").collect();
+pub(super) fn exec_here(argv: &[OsString]) -> Failure {
+    let variables: Vec<(OsString, OsString)> =
+        std::env::vars_os().filter(|(name, _)| name != "FENCE_CONFIG_JSON").collect();
     let environment: Vec<CString> = variables.iter().map(variable).collect();
     signal::default_sigpipe();
     run(argv, &environment, search_path(&variables))
@@ -142,18 +145,20 @@ fn run(argv: &[OsString], environment: &[CString], search: &OsStr) -> Failure {
     let words: Vec<CString> = argv.iter().map(|w| c_string(w.as_bytes().to_vec())).collect();
     let name = argv.first().map_or(OsStr::new(""), OsString::as_os_str);
     if name.as_bytes().contains(&b'/') {
-        return explain(name, exec_file(Path::new(name), &words, environment));
+        return explain(Path::new(name), exec_file(Path::new(name), &words, environment));
     }
     let mut denied = None;
     for directory in search.as_bytes().split(|b| *b == b':') {
         let directory = if directory.is_empty() { b"." } else { directory };
-        match exec_file(&Path::new(OsStr::from_bytes(directory)).join(name), &words, environment) {
+        let file = Path::new(OsStr::from_bytes(directory)).join(name);
+        match exec_file(&file, &words, environment) {
+            Errno::NOENT if file.exists() => return explain(&file, Errno::NOENT),
             Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG => {}
-            Errno::ACCESS => denied = Some(Errno::ACCESS),
-            errno => return explain(name, errno),
+            Errno::ACCESS => denied = Some(file),
+            errno => return explain(&file, errno),
         }
     }
-    explain(name, denied.unwrap_or(Errno::NOENT))
+    denied.map_or_else(|| explain(Path::new(name), Errno::NOENT), |file| explain(&file, Errno::ACCESS))
 }
 
 /// One attempt. A script without `#!` is run by the shell, as every shell and execvp(3) do.
@@ -172,9 +177,13 @@ fn exec_file(path: &Path, words: &[CString], environment: &[CString]) -> Errno {
     }
 }
 
-fn explain(name: &OsStr, errno: Errno) -> Failure {
-    let name = name.to_string_lossy();
+fn explain(file: &Path, errno: Errno) -> Failure {
+    let name = file.display();
     match errno {
+        // The kernel says the same when the file is there and what it needs to run is not.
+        Errno::NOENT if file.exists() => failed(&format!("run {name}"), errno)
+            .hint("the interpreter or dynamic loader that it names does not exist inside the sandbox")
+            .status(STATUS_NOT_EXECUTABLE),
         Errno::NOENT | Errno::NOTDIR => {
             Failure::new(format!("cannot run {name}: command not found")).status(STATUS_NOT_FOUND)
         }

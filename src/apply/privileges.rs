@@ -4,15 +4,15 @@ use super::failed;
 use crate::error::Result;
 use rustix::io::Errno;
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, clear_ambient_capability_set, remove_capability_from_bounding_set, set_capabilities,
-    set_no_new_privs,
+    CapabilitySet, CapabilitySets, clear_ambient_capability_set, remove_capability_from_bounding_set,
+    set_capabilities, set_no_new_privs,
 };
 
 /// CAP_KILL
 const KILL: u64 = 1 << 5;
 
 /// For the command: the bounding set first (it needs SETPCAP), then the rest, then no_new_privs.
-pub fn drop_all_but(keep: u64) -> Result<()> {
+pub(super) fn drop_all_but(keep: u64) -> Result<()> {
     bound(keep)?;
     clear_ambient_capability_set().map_err(|e| failed("clear the ambient capabilities", e))?;
     set(keep)?;
@@ -20,7 +20,7 @@ pub fn drop_all_but(keep: u64) -> Result<()> {
 }
 
 /// For init: nothing but the right to pass signals on to a command that changed its user.
-pub fn drop_for_init(keep: u64) -> Result<()> {
+pub(super) fn drop_for_init(keep: u64) -> Result<()> {
     set_no_new_privs(true).map_err(|e| failed("set no_new_privs", e))?;
     set(keep & KILL)
 }

@@ -345,7 +345,8 @@ fn failure(what: impl Into<String>, error: &io::Error) -> Failure {
 pub fn from_environment() -> Result<Policy> {
     let text = std::env::var_os("FENCE_CONFIG_JSON").unwrap_or_default();
     let read = file::read_bytes("FENCE_CONFIG_JSON", text.as_encoded_bytes(), false);
-    let reading = read.map_err(|mistake| Failure::new(mistake.message("invalid JSON", "invalid configuration")))?;
+    let reading =
+        read.map_err(|mistake| Failure::new(mistake.message("invalid JSON", "invalid configuration")))?;
     Ok(reading.file.policy)
 }
 

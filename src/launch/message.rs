@@ -83,7 +83,8 @@ impl Message {
             [b'S', signal] => Some(Message::Signal(i32::from(*signal))),
             [b'F', status, a, b, c, d, text @ ..] => {
                 let text = String::from_utf8_lossy(text);
-                let (what, hint) = text.split_once('\0').map_or((&*text, None), |(what, hint)| (what, Some(hint)));
+                let (what, hint) =
+                    text.split_once('\0').map_or((&*text, None), |(what, hint)| (what, Some(hint)));
                 let errno = i32::from_ne_bytes([*a, *b, *c, *d]);
                 Some(Message::Failed(Failure {
                     what: what.to_string(),

@@ -20,10 +20,18 @@ pub fn run(plan: &Plan, filter: &[Instruction], arguments: usize, mut steps: Ste
     let (ours, theirs) = Channel::pair()?;
     // Before the fork, so that no signal falls between: the child's mask starts as this one.
     let mask = signal::block_all();
+    signal::default_sigchld();
     match fork_into(plan.namespaces).map_err(|errno| refused(plan, errno))? {
         Fork::Child => {
             drop(ours);
-            apply::init(apply::Stage { plan, filter, arguments, mask, parent: theirs, steps: steps.fork("init") })
+            apply::init(apply::Stage {
+                plan,
+                filter,
+                arguments,
+                mask,
+                parent: theirs,
+                steps: steps.fork("init"),
+            })
         }
         Fork::Parent(init) => {
             drop(theirs);

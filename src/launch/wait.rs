@@ -11,8 +11,9 @@ use rustix::termios::{tcgetpgrp, tcsetpgrp};
 ///
 /// Signals that a process sent to fence go on to the command. What the kernel sent (Ctrl-C) reached the command too,
 /// which is in the same process group, unless it has a session of its own.
-pub fn until_end(init: Pid, channel: &Channel, own_session: bool) -> Result<u8> {
-    let signals = Signals::new().map_err(|e| Failure::new("cannot create a signalfd").errno(e.raw_os_error()))?;
+pub(super) fn until_end(init: Pid, channel: &Channel, own_session: bool) -> Result<u8> {
+    let signals =
+        Signals::new().map_err(|e| Failure::new("cannot create a signalfd").errno(e.raw_os_error()))?;
     let foreground = tcgetpgrp(rustix::stdio::stdin()).ok();
     let mut failure = None;
     let mut gone = false;

@@ -9,12 +9,85 @@ use std::os::unix::ffi::OsStrExt;
 
 /// Words that only a shell understands: built-in commands and keywords of bash.
 const SHELL_WORDS: &[&str] = &[
-    "!", ".", ":", "[[", "alias", "bg", "bind", "break", "builtin", "caller", "case", "cd", "command", "compgen", "complete",
-    "compopt", "continue", "coproc", "declare", "dirs", "disown", "enable", "eval", "exec", "exit", "export", "fc", "fg", "for",
-    "function", "getopts", "hash", "help", "history", "if", "jobs", "let", "local", "logout", "mapfile", "popd", "pushd", "read",
-    "readarray", "readonly", "return", "select", "set", "shift", "shopt", "source", "suspend", "time", "times", "trap", "type",
-    "typeset", "ulimit", "umask", "unalias", "unset", "until", "wait", "while", "{",
+    "!",
+    ".",
+    ":",
+    "[[",
+    "alias",
+    "bg",
+    "bind",
+    "break",
+    "builtin",
+    "caller",
+    "case",
+    "cd",
+    "command",
+    "compgen",
+    "complete",
+    "compopt",
+    "continue",
+    "coproc",
+    "declare",
+    "dirs",
+    "disown",
+    "enable",
+    "eval",
+    "exec",
+    "exit",
+    "export",
+    "fc",
+    "fg",
+    "for",
+    "function",
+    "getopts",
+    "hash",
+    "help",
+    "history",
+    "if",
+    "jobs",
+    "let",
+    "local",
+    "logout",
+    "mapfile",
+    "popd",
+    "pushd",
+    "read",
+    "readarray",
+    "readonly",
+    "return",
+    "select",
+    "set",
+    "shift",
+    "shopt",
+    "source",
+    "suspend",
+    "time",
+    "times",
+    "trap",
+    "type",
+    "typeset",
+    "ulimit",
+    "umask",
+    "unalias",
+    "unset",
+    "until",
+    "wait",
+    "while",
+    "{",
 ];
+
+/// Whether the command needs a shell to run it: a `-c` line, or a first word that only a shell knows unless a program
+/// has that name.
+pub fn may_need_shell(run: &Run) -> bool {
+    match &run.command {
+        Command::Line { .. } => true,
+        Command::Argv(words) => split_assignments(words).1.first().is_some_and(is_shell_word),
+    }
+}
+
+fn is_shell_word(word: &OsString) -> bool {
+    word.to_str().is_some_and(|word| SHELL_WORDS.contains(&word))
+}
 
 /// What is executed, and the variables that words in front of it set.
 pub fn words(run: &Run, facts: &Facts) -> (Vec<OsString>, Vec<Variable>) {
@@ -24,8 +97,7 @@ pub fn words(run: &Run, facts: &Facts) -> (Vec<OsString>, Vec<Variable>) {
         }
         Command::Argv(words) => {
             let (assignments, words) = split_assignments(words);
-            let shell_word = |first: &OsString| first.to_str().is_some_and(|word| SHELL_WORDS.contains(&word));
-            if words.first().is_some_and(shell_word) && !facts.first_word_on_path {
+            if words.first().is_some_and(is_shell_word) && !facts.first_word_on_path {
                 let line = words.iter().map(|w| shell_quote(w)).collect::<Vec<_>>().join(OsStr::new(" "));
                 (through_shell(run, facts, line, std::iter::empty()), assignments)
             } else {
@@ -35,7 +107,12 @@ pub fn words(run: &Run, facts: &Facts) -> (Vec<OsString>, Vec<Variable>) {
     }
 }
 
-fn through_shell(run: &Run, facts: &Facts, line: OsString, params: impl Iterator<Item = OsString>) -> Vec<OsString> {
+fn through_shell(
+    run: &Run,
+    facts: &Facts,
+    line: OsString,
+    params: impl Iterator<Item = OsString>,
+) -> Vec<OsString> {
     let flag = if run.shell_login { "-lc" } else { "-c" };
     let shell = facts.shell.clone().unwrap_or_else(|| "/bin/sh".into());
     [shell.into_os_string(), flag.into(), line].into_iter().chain(params).collect()

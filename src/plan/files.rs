@@ -6,7 +6,9 @@ use crate::cli::Run;
 use crate::config::Policy;
 use crate::facts::{Facts, Found, Kind, Repository};
 use crate::rules::glob;
-use crate::tables::paths::{DEFAULT_READ, DEFAULT_READ_HOME, HOME_DIRECTORIES, PROTECTED_DIRECTORIES, PROTECTED_FILES};
+use crate::tables::paths::{
+    DEFAULT_READ, DEFAULT_READ_HOME, HOME_DIRECTORIES, PROTECTED_DIRECTORIES, PROTECTED_FILES,
+};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -86,16 +88,9 @@ pub fn literal_paths(policy: &Policy, run: &Run, cwd: &Path, home: Option<&Path>
     paths.extend(policy.devices.allow.iter().map(PathBuf::from));
     paths.extend(run.expose_read.iter().chain(&run.expose_write).map(|p| cwd.join(p)));
     paths.extend(private::PROBED.iter().map(PathBuf::from));
-    let mut bases: Vec<PathBuf> = vec![cwd.to_path_buf()];
-    bases.extend(home.map(Path::to_path_buf));
-    bases.extend(
-        fs.allow_write.iter().filter(|e| !glob::is_glob(e)).map(|entry| glob::normalize(entry, cwd, home)),
-    );
-    for base in bases {
-        paths.extend(PROTECTED_FILES.iter().chain(PROTECTED_DIRECTORIES).map(|name| base.join(name)));
-    }
-    if let Some(home) = home {
-        paths.extend(HOME_DIRECTORIES.iter().map(|name| home.join(name)));
+    // Names are protected where something is writable; with nothing writable there is nothing to look for.
+    if !fs.allow_write.is_empty() {
+        paths.extend(protected_paths(policy, cwd, home));
     }
     if fs.default_deny_read && !fs.strict_deny_read {
         paths.extend(DEFAULT_READ.iter().map(PathBuf::from));
@@ -104,11 +99,31 @@ pub fn literal_paths(policy: &Policy, run: &Run, cwd: &Path, home: Option<&Path>
     paths
 }
 
+/// Where built-in protected names may stand: the working and the home directory and what is literally writable.
+fn protected_paths(policy: &Policy, cwd: &Path, home: Option<&Path>) -> Vec<PathBuf> {
+    let mut bases: Vec<PathBuf> = vec![cwd.to_path_buf()];
+    bases.extend(home.map(Path::to_path_buf));
+    bases.extend(
+        policy
+            .filesystem
+            .allow_write
+            .iter()
+            .filter(|e| !glob::is_glob(e))
+            .map(|entry| glob::normalize(entry, cwd, home)),
+    );
+    let names = || PROTECTED_FILES.iter().chain(PROTECTED_DIRECTORIES);
+    let mut paths: Vec<PathBuf> =
+        bases.iter().flat_map(|base| names().map(move |name| base.join(name))).collect();
+    paths.extend(home.into_iter().flat_map(|home| HOME_DIRECTORIES.iter().map(move |name| home.join(name))));
+    paths
+}
+
 /// The glob patterns of the policy, as written.
 pub fn glob_patterns(policy: &Policy) -> Vec<String> {
     let fs = &policy.filesystem;
     let lists = [&fs.allow_read, &fs.allow_execute, &fs.deny_read, &fs.allow_write, &fs.deny_write];
-    let mut patterns: Vec<String> = lists.into_iter().flatten().filter(|e| glob::is_glob(e)).cloned().collect();
+    let mut patterns: Vec<String> =
+        lists.into_iter().flatten().filter(|e| glob::is_glob(e)).cloned().collect();
     patterns.sort();
     patterns.dedup();
     patterns
@@ -224,7 +239,9 @@ impl Builder<'_> {
 
     fn private_places(&mut self) {
         for (path, mounts) in private::places(self.policy, self.facts, self.rules.empty_root) {
-            self.rules.places.insert(path, Rule { place: Place::Private(mounts), pinned: false, directory: true });
+            self.rules
+                .places
+                .insert(path, Rule { place: Place::Private(mounts), pinned: false, directory: true });
         }
     }
 
@@ -238,8 +255,12 @@ impl Builder<'_> {
         // A linked work tree keeps its index and branches in the repository it belongs to; git can't commit without.
         for repository in self.facts.git.iter().filter(|r| r.linked) {
             if self.is_writable(&repository.work_tree) {
-                let common =
-                    Found { real: repository.common_dir.clone(), kind: Kind::Directory, links: vec![], nlink: 1 };
+                let common = Found {
+                    real: repository.common_dir.clone(),
+                    kind: Kind::Directory,
+                    links: vec![],
+                    nlink: 1,
+                };
                 self.put(&common, Place::Write, false);
             }
         }
@@ -259,7 +280,9 @@ impl Builder<'_> {
             }
         }
         for path in words(run).map(|word| self.facts.cwd.join(word)) {
-            if let Some(found) = self.facts.at(&path).filter(|f| f.kind == Kind::File && private::covers(&f.real)) {
+            if let Some(found) =
+                self.facts.at(&path).filter(|f| f.kind == Kind::File && private::covers(&f.real))
+            {
                 self.put(&found.clone(), Place::Read, false);
             }
         }
@@ -271,12 +294,15 @@ impl Builder<'_> {
         let lifted = self.literally_writable();
         let mut bases: Vec<(PathBuf, bool)> = vec![(facts.cwd.clone(), true)];
         bases.extend(facts.home.iter().map(|home| (home.clone(), true)));
-        let writable = self.rules.places.iter().filter(|(_, rule)| rule.place == Place::Write && rule.directory);
+        let writable =
+            self.rules.places.iter().filter(|(_, rule)| rule.place == Place::Write && rule.directory);
         bases.extend(writable.map(|(path, _)| (path.clone(), true)));
         let mut names: Vec<(PathBuf, bool)> = Vec::new();
         for (base, pinned) in bases {
             names.extend(PROTECTED_FILES.iter().chain(PROTECTED_DIRECTORIES).map(|n| (base.join(n), pinned)));
         }
+        // Writing below /sys changes the machine; a writable `/` does not mean that.
+        names.push((PathBuf::from("/sys"), false));
         names.extend(facts.home.iter().flat_map(|h| HOME_DIRECTORIES.iter().map(|n| (h.join(n), true))));
         let mut found: Vec<(Found, bool)> =
             names.iter().filter_map(|(path, pinned)| facts.at(path).map(|f| (f.clone(), *pinned))).collect();
@@ -313,10 +339,11 @@ impl Builder<'_> {
         for (found, _) in self.entries(&fs.deny_read, "filesystem.denyRead") {
             self.put(&found, Place::Mask, false);
         }
-        if self.facts.wsl_interop && fs.wsl_interop == Some(false) {
-            if let Some(init) = self.facts.at("/init").cloned() {
-                self.put(&init, Place::Mask, false);
-            }
+        if self.facts.wsl_interop
+            && fs.wsl_interop == Some(false)
+            && let Some(init) = self.facts.at("/init").cloned()
+        {
+            self.put(&init, Place::Mask, false);
         }
     }
 
@@ -324,7 +351,8 @@ impl Builder<'_> {
         let both = [(&run.expose_read, false), (&run.expose_write, true)];
         for (path, writable) in both.into_iter().flat_map(|(list, w)| list.iter().map(move |p| (p, w))) {
             if let Some(found) = self.facts.at(self.facts.cwd.join(path)) {
-                let rule = Rule { place: Place::Read, pinned: false, directory: found.kind == Kind::Directory };
+                let rule =
+                    Rule { place: Place::Read, pinned: false, directory: found.kind == Kind::Directory };
                 self.rules.exposed.push((found.real.clone(), writable, rule));
             }
         }

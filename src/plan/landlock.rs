@@ -35,7 +35,13 @@ const TERMINALS: [&str; 4] = ["/dev/pts", "/dev/tty", "/dev/console", "/dev/ptmx
 /// The ruleset for these rules; `None` where the kernel has no Landlock.
 ///
 /// Denials inside an allowed place can't be said here: the mounts carry them.
-pub fn plan(abi: u32, rules: &Rules, mounts: &[Mount], own: Vec<PathBuf>, devices: &[PathBuf]) -> Option<Ruleset> {
+pub fn plan(
+    abi: u32,
+    rules: &Rules,
+    mounts: &[Mount],
+    own: Vec<PathBuf>,
+    devices: &[PathBuf],
+) -> Option<Ruleset> {
     if abi == 0 {
         return None;
     }
@@ -50,7 +56,10 @@ pub fn plan(abi: u32, rules: &Rules, mounts: &[Mount], own: Vec<PathBuf>, device
             row(path, rule.directory, if execute_only { rights::EXECUTE_ONLY } else { rights::READ });
         }
         for private in ["/proc", "/dev", "/run", "/tmp", "/var/tmp"] {
-            if mounts.iter().any(|m| matches!(m, Mount::Tmpfs { to, .. } | Mount::Proc(to) if to == Path::new(private))) {
+            if mounts
+                .iter()
+                .any(|m| matches!(m, Mount::Tmpfs { to, .. } | Mount::Proc(to) if to == Path::new(private)))
+            {
                 row(Path::new(private), true, rights::READ);
             }
         }
@@ -82,7 +91,8 @@ pub fn plan(abi: u32, rules: &Rules, mounts: &[Mount], own: Vec<PathBuf>, device
 /// A ruleset for the host's own tree: places to read and execute, places to do everything in.
 pub fn for_host(abi: u32, read: &[Found], write: &[Found]) -> Ruleset {
     let row = |found: &Found, access: u64| {
-        let possible = rights::handled_fs(abi) & if found.kind == Kind::Directory { u64::MAX } else { rights::FILE_RIGHTS };
+        let possible = rights::handled_fs(abi)
+            & if found.kind == Kind::Directory { u64::MAX } else { rights::FILE_RIGHTS };
         Row { path: found.real.clone(), access: access & possible }
     };
     let read = read.iter().map(|found| row(found, rights::READ));

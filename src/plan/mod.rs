@@ -90,7 +90,8 @@ pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Plan> {
     let rules = files::rules(policy, run, facts);
     let mounts = mounts::table(&rules);
     let own = private::writable(policy, &mounts);
-    let devices = policy.devices.allow.iter().filter_map(|d| facts.at(d)).map(|f| f.real.clone()).collect::<Vec<_>>();
+    let devices =
+        policy.devices.allow.iter().filter_map(|d| facts.at(d)).map(|f| f.real.clone()).collect::<Vec<_>>();
     let landlock = landlock::plan(facts.landlock_abi, &rules, &mounts, own, &devices);
     let scoped = landlock.as_ref().is_some_and(|l| l.scoped);
     let seccomp = seccomp::plan(&seccomp::Options {
@@ -103,11 +104,17 @@ pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Plan> {
     notes.extend(not_yet(policy, run));
     let refused = notes.iter().find(|n| n.degraded && !run.allow_degraded && n.text.contains(NOT_ENFORCED));
     if let Some(note) = refused {
-        return Err(Failure::new(note.text.clone()).hint("--allow-degraded runs the command without that rule"));
+        return Err(
+            Failure::new(note.text.clone()).hint("--allow-degraded runs the command without that rule")
+        );
     }
     require(run, facts)?;
     let root = facts.capable(21);
     let (argv, assignments) = command::words(run, facts);
+    if argv.is_empty() {
+        return Err(Failure::new("no command specified. Use -c <command> or provide command arguments")
+            .hint("words of the form NAME=value only set variables for the command after them"));
+    }
     let plan = Plan {
         engine: Engine::Native,
         namespaces: namespaces(root),
@@ -183,10 +190,14 @@ fn not_yet(policy: &Policy, run: &Run) -> Vec<Note> {
     let mut notes = Vec::new();
     let network = &policy.network;
     if !network.allowed_domains.is_empty() {
-        notes.push(degraded("network.allowedDomains has no effect in this build: the sandbox has no network at all"));
+        notes.push(degraded(
+            "network.allowedDomains has no effect in this build: the sandbox has no network at all",
+        ));
     }
     if !network.allow_unix_sockets.is_empty() || network.allow_all_unix_sockets {
-        notes.push(degraded("network.allowUnixSockets has no effect in this build: sockets below /run stay hidden"));
+        notes.push(degraded(
+            "network.allowUnixSockets has no effect in this build: sockets below /run stay hidden",
+        ));
     }
     if !network.allow_local_outbound_ports.is_empty() {
         notes.push(degraded(
@@ -196,13 +207,18 @@ fn not_yet(policy: &Policy, run: &Run) -> Vec<Note> {
     if policy.command.runtime_exec_policy == "argv" {
         notes.push(degraded(format!("command.runtimeExecPolicy \"argv\" {NOT_ENFORCED} by this build")));
     }
-    if !policy.command.deny.is_empty() || !policy.ssh.allowed_hosts.is_empty() || !policy.ssh.denied_hosts.is_empty() {
+    if !policy.command.deny.is_empty()
+        || !policy.ssh.allowed_hosts.is_empty()
+        || !policy.ssh.denied_hosts.is_empty()
+    {
         notes.push(degraded(
             "command.deny and ssh rules are checked on the literal command only in this build, not on what it starts",
         ));
     }
     if !run.ports.is_empty() {
-        notes.push(degraded(format!("--port {NOT_ENFORCED} by this build: nothing outside can reach a port inside")));
+        notes.push(degraded(format!(
+            "--port {NOT_ENFORCED} by this build: nothing outside can reach a port inside"
+        )));
     }
     if run.services_on_host {
         notes.push(degraded(format!("--service-execution-model on-host {NOT_ENFORCED} by this build")));
@@ -218,7 +234,9 @@ fn require(run: &Run, facts: &Facts) -> Result<()> {
     let missing = |layer: &Layer| match layer {
         Layer::Userns | Layer::Netns | Layer::Pidns => None,
         Layer::Seccomp => (!facts.seccomp).then_some("seccomp: this kernel has no seccomp filters"),
-        Layer::Landlock => (facts.landlock_abi == 0).then_some("landlock: this kernel does not have it enabled"),
+        Layer::Landlock => {
+            (facts.landlock_abi == 0).then_some("landlock: this kernel does not have it enabled")
+        }
         Layer::LandlockNet => Some("landlock-net: this build has no Landlock rules for TCP"),
         Layer::Argv => Some("argv: this build has no exec supervisor"),
         Layer::Monitor => Some("monitor: this build has no eBPF monitor"),
@@ -260,7 +278,12 @@ fn reopen(facts: &Facts, rules: &files::Rules) -> Vec<(i32, PathBuf)> {
     stdio.filter(|(_, path)| facts.landlock_abi == 0 || writable(path)).cloned().collect()
 }
 /// The command's environment. Directories that it names are kept when they are writable inside, else replaced.
-fn environment(run: &Run, facts: &Facts, assignments: Vec<env::Variable>, mounts: &[Mount]) -> env::Environment {
+fn environment(
+    run: &Run,
+    facts: &Facts,
+    assignments: Vec<env::Variable>,
+    mounts: &[Mount],
+) -> env::Environment {
     let writable = |name: &str| {
         let value = facts.environment.iter().find(|(n, _)| n == name).map(|(_, value)| Path::new(value));
         value.is_some_and(|path| writable_inside(path, facts, mounts))
@@ -283,9 +306,12 @@ fn environment(run: &Run, facts: &Facts, assignments: Vec<env::Variable>, mounts
 
 /// Whether a directory of the host's, or one that the sandbox makes, can be written to inside.
 fn writable_inside(path: &Path, facts: &Facts, mounts: &[Mount]) -> bool {
-    let made = |m: &Mount| matches!(m, Mount::Directory { at, .. } | Mount::Tmpfs { to: at, .. } if at == path);
+    let made =
+        |m: &Mount| matches!(m, Mount::Directory { at, .. } | Mount::Tmpfs { to: at, .. } if at == path);
     let covering = mounts.iter().rev().find(|m| match m {
-        Mount::Bind { to, .. } | Mount::Tmpfs { to, .. } | Mount::MaskDirectory(to) | Mount::Proc(to) => path.starts_with(to),
+        Mount::Bind { to, .. } | Mount::Tmpfs { to, .. } | Mount::MaskDirectory(to) | Mount::Proc(to) => {
+            path.starts_with(to)
+        }
         Mount::HostRoot { .. } | Mount::EmptyRoot => true,
         _ => false,
     });

@@ -41,7 +41,8 @@ pub const ENGINE_SOCKETS: [&str; 4] =
     ["/run/docker.sock", "/run/podman/podman.sock", "/run/containerd/containerd.sock", "/run/crio/crio.sock"];
 
 /// Paths whose presence on the host decides what is made.
-pub const PROBED: [&str; 33] = [
+pub const PROBED: [&str; 24] = [
+    "/sys",
     "/tmp",
     "/var/tmp",
     "/dev",
@@ -57,16 +58,6 @@ pub const PROBED: [&str; 33] = [
     "/dev/urandom",
     "/dev/tty",
     "/dev/kmsg",
-    "/dev/pts",
-    "/proc/sys",
-    "/proc/irq",
-    "/proc/bus",
-    "/proc/fs",
-    "/proc/sysrq-trigger",
-    "/proc/acpi",
-    "/proc/scsi",
-    "/proc/latency_stats",
-    "/proc/timer_list",
     "/run/systemd/resolve/resolv.conf",
     "/run/systemd/resolve/stub-resolv.conf",
     "/run/NetworkManager/resolv.conf",
@@ -90,7 +81,8 @@ pub fn covers(path: &Path) -> bool {
 /// Each private place with the mounts that make it. Places that the host does not have are left out, unless the root is
 /// built from parts.
 pub fn places(policy: &Policy, facts: &Facts, empty_root: bool) -> Vec<(PathBuf, Vec<Mount>)> {
-    let there = |path: &str| facts.at(path).is_some_and(|f| f.kind == Kind::Directory && f.real == Path::new(path));
+    let there =
+        |path: &str| facts.at(path).is_some_and(|f| f.kind == Kind::Directory && f.real == Path::new(path));
     let mut places = Vec::new();
     for tmp in super::files::PRIVATE_TMP {
         if there(tmp) || (empty_root && tmp == "/tmp") {
@@ -98,10 +90,13 @@ pub fn places(policy: &Policy, facts: &Facts, empty_root: bool) -> Vec<(PathBuf,
         }
     }
     if there("/proc") || empty_root {
-        places.push((PathBuf::from("/proc"), proc(facts)));
+        places.push((PathBuf::from("/proc"), proc()));
     }
     if there("/dev") || empty_root {
-        places.push((PathBuf::from("/dev"), if host_devices(policy) { host_dev(facts) } else { dev(policy, facts) }));
+        places.push((
+            PathBuf::from("/dev"),
+            if host_devices(policy) { host_dev(facts) } else { dev(policy, facts) },
+        ));
     }
     if there("/run") {
         places.push((PathBuf::from("/run"), run(facts)));
@@ -117,14 +112,10 @@ pub fn writable(policy: &Policy, mounts: &[Mount]) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = mounts
         .iter()
         .filter_map(|m| match m {
-            Mount::Tmpfs { to, read_only: false, .. } if to != Path::new("/dev") && to != Path::new("/run") => Some(to.clone()),
+            Mount::Tmpfs { to, read_only: false, .. } if to != Path::new("/dev") => Some(to.clone()),
             _ => None,
         })
         .collect();
-    paths.extend(mounts.iter().filter_map(|m| match m {
-        Mount::Directory { at, .. } if at.starts_with("/run/user") || at == Path::new("/run/lock") => Some(at.clone()),
-        _ => None,
-    }));
     if host_devices(policy) {
         paths.push(PathBuf::from("/dev/shm"));
     }
@@ -143,12 +134,11 @@ fn bind(path: &Path, to: &Path, devices: bool, read_only: bool) -> Mount {
     Mount::Bind { from: path.to_path_buf(), to: to.to_path_buf(), read_only, devices, may_be_gone: false }
 }
 
-/// A fresh procfs, its dangerous parts read-only. 
-fn proc(facts: &Facts) -> Vec<Mount> {
-    let parts = PROC_READ_ONLY.iter().filter(|p| facts.at(p).is_some());
-    std::iter::once(Mount::Proc(PathBuf::from("/proc")))
-        .chain(parts.map(|p| Mount::ReadOnlyPart(PathBuf::from(p))))
-        .collect()
+/// A fresh procfs, its dangerous parts read-only.
+/// Parts that this kernel does not have are left out when they are made.
+fn proc() -> Vec<Mount> {
+    let parts = PROC_READ_ONLY.iter().map(|p| Mount::ReadOnlyPart(PathBuf::from(p)));
+    std::iter::once(Mount::Proc(PathBuf::from("/proc"))).chain(parts).collect()
 }
 
 /// The minimal /dev: in memory, sealed when it is filled; writing to a device node needs no writable mount.
@@ -170,7 +160,12 @@ fn dev(policy: &Policy, facts: &Facts) -> Vec<Mount> {
     mounts.push(Mount::Pts("/dev/pts".into()));
     mounts.push(Mount::Directory { at: "/dev/shm".into(), mode: 0o755 });
     mounts.push(tmpfs("/dev/shm", 0o1777));
-    let links = [("ptmx", "pts/ptmx"), ("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("core", "/proc/kcore")];
+    let links = [
+        ("ptmx", "pts/ptmx"),
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("core", "/proc/kcore"),
+    ];
     let links = links.into_iter().chain([("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")]);
     mounts.extend(links.map(|(at, text)| Mount::Link { at: Path::new("/dev").join(at), text: text.into() }));
     for (path, found) in policy.devices.allow.iter().filter_map(|p| Some((p, facts.at(p)?))) {

@@ -18,8 +18,15 @@ const NAMESPACES: [(u64, &str); 7] = [
 ];
 
 /// Capabilities that a plan may keep, by number.
-const CAPABILITIES: [(u32, &str); 7] =
-    [(0, "chown"), (1, "dac_override"), (3, "fowner"), (4, "fsetid"), (5, "kill"), (6, "setgid"), (7, "setuid")];
+const CAPABILITIES: [(u32, &str); 7] = [
+    (0, "chown"),
+    (1, "dac_override"),
+    (3, "fowner"),
+    (4, "fsetid"),
+    (5, "kill"),
+    (6, "setgid"),
+    (7, "setuid"),
+];
 
 /// For people: one section per layer.
 pub fn text(plan: &Plan) -> String {
@@ -30,7 +37,11 @@ pub fn text(plan: &Plan) -> String {
     _ = writeln!(out, "engine      native");
     _ = writeln!(out, "namespaces  {}", namespaces(plan).join(" "));
     let kept = capabilities(plan);
-    _ = writeln!(out, "keeps       {}", if kept.is_empty() { "no capability".into() } else { kept.join(" ") });
+    _ = writeln!(
+        out,
+        "keeps       {}",
+        if kept.is_empty() { "no capability".into() } else { kept.join(" ") }
+    );
     section(&mut out, "mounts", plan.mounts.iter().map(line));
     match &plan.landlock {
         None => out.push_str("landlock    none\n"),
@@ -44,19 +55,27 @@ pub fn text(plan: &Plan) -> String {
     let stripped = plan.environment.stripped.iter().map(|name| format!("{} removed", name.to_string_lossy()));
     let set = plan.environment.changed().map(|(name, value)| format!("{name}={value}"));
     section(&mut out, "environment", set.chain(stripped));
-    section(&mut out, "listeners", plan.listeners.iter().map(|l| format!("127.0.0.1:{} {}", l.port, l.purpose)));
+    section(
+        &mut out,
+        "listeners",
+        plan.listeners.iter().map(|l| format!("127.0.0.1:{} {}", l.port, l.purpose)),
+    );
     section(&mut out, "notes", plan.notes.iter().map(note));
     out
 }
 
 /// For programs.
 pub fn json(plan: &Plan) -> Json {
-    let object = |fields: Vec<(&str, Json)>| Json::Object(fields.into_iter().map(|(k, v)| (k.to_string(), v)).collect());
+    let object = |fields: Vec<(&str, Json)>| {
+        Json::Object(fields.into_iter().map(|(k, v)| (k.to_string(), v)).collect())
+    };
     let path = |p: &Path| Json::str(p.to_string_lossy());
     let mounts = plan.mounts.iter().map(|m| Json::str(line(m))).collect();
     let landlock = plan.landlock.as_ref().map(|ruleset| {
         let rows = ruleset.rows.iter();
-        let rows = rows.map(|r| object(vec![("path", path(&r.path)), ("access", Json::str(access(r.access)))])).collect();
+        let rows = rows
+            .map(|r| object(vec![("path", path(&r.path)), ("access", Json::str(access(r.access)))]))
+            .collect();
         object(vec![
             ("abi", Json::Int(i64::from(ruleset.abi))),
             ("scoped", Json::Bool(ruleset.scoped)),
@@ -65,9 +84,12 @@ pub fn json(plan: &Plan) -> Json {
     });
     let environment = plan.environment.changed().map(|(name, value)| (name, Json::Str(value)));
     let notes = plan.notes.iter();
-    let notes = notes.map(|n| object(vec![("degraded", Json::Bool(n.degraded)), ("text", Json::str(&n.text))])).collect();
+    let notes = notes
+        .map(|n| object(vec![("degraded", Json::Bool(n.degraded)), ("text", Json::str(&n.text))]))
+        .collect();
     let listeners = plan.listeners.iter();
-    let listeners = listeners.map(|l| object(vec![("port", Json::Int(l.port.into())), ("purpose", Json::str(l.purpose))]));
+    let listeners = listeners
+        .map(|l| object(vec![("port", Json::Int(l.port.into())), ("purpose", Json::str(l.purpose))]));
     object(vec![
         ("command", Json::strings(plan.argv.iter().map(|w| w.to_string_lossy()))),
         ("directory", path(&plan.cwd)),
@@ -97,7 +119,11 @@ fn namespaces(plan: &Plan) -> Vec<&'static str> {
 }
 
 fn capabilities(plan: &Plan) -> Vec<&'static str> {
-    CAPABILITIES.iter().filter(|(bit, _)| plan.capabilities & (1 << bit) != 0).map(|(_, name)| *name).collect()
+    CAPABILITIES
+        .iter()
+        .filter(|(bit, _)| plan.capabilities & (1 << bit) != 0)
+        .map(|(_, name)| *name)
+        .collect()
 }
 
 /// One mount as one line: what, where.
@@ -119,7 +145,11 @@ pub fn line(mount: &Mount) -> String {
             }
         }
         Mount::Tmpfs { to, mode, read_only } => {
-            format!("private     {} (mode {mode:o}{})", to.display(), if *read_only { ", read-only" } else { "" })
+            format!(
+                "private     {} (mode {mode:o}{})",
+                to.display(),
+                if *read_only { ", read-only" } else { "" }
+            )
         }
         Mount::MaskDirectory(at) => format!("hidden      {}/", at.display()),
         Mount::MaskFile(at) => format!("hidden      {}", at.display()),
@@ -135,7 +165,13 @@ pub fn line(mount: &Mount) -> String {
 /// `rwx` and more: read, write, execute, change the tree, ioctl.
 fn access(bits: u64) -> String {
     use crate::tables::landlock as rights;
-    let read = if bits & rights::READ_DIR != 0 { "rd" } else if bits & rights::READ_FILE != 0 { "r-" } else { "--" };
+    let read = if bits & rights::READ_DIR != 0 {
+        "rd"
+    } else if bits & rights::READ_FILE != 0 {
+        "r-"
+    } else {
+        "--"
+    };
     let write = if bits & rights::WRITE_FILE != 0 { "w" } else { "-" };
     let execute = if bits & rights::EXECUTE != 0 { "x" } else { "-" };
     let tree = if bits & rights::MAKE_REG != 0 { "m" } else { "-" };
@@ -150,5 +186,9 @@ fn note(note: &super::Note) -> String {
 /// A word as a shell would need it.
 pub fn quote(word: &str) -> String {
     let special = |c: char| c.is_whitespace() || "\"'\\$`!*?[](){}<>|&;#".contains(c);
-    if word.is_empty() || word.contains(special) { format!("'{}'", word.replace('\'', "'\\''")) } else { word.into() }
+    if word.is_empty() || word.contains(special) {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    } else {
+        word.into()
+    }
 }

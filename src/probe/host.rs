@@ -5,7 +5,7 @@ use crate::cli::{Command, Run, Shell};
 use crate::config::Policy;
 use crate::error::{Failure, Result};
 use crate::facts::{Descriptor, Facts, Found, Kind};
-use crate::plan::{files, private};
+use crate::plan::{command, files, private};
 use crate::sys;
 use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fcntl_getfl, fstat, open, readlinkat};
 use rustix::termios::isatty;
@@ -62,18 +62,27 @@ pub fn kernel() -> Facts {
 
 /// The shell for `-c` lines: bash where there is one, else sh; with `--shell user` the one that $SHELL names.
 fn shell(run: &Run) -> Result<Option<PathBuf>> {
+    if run.shell == Shell::Default && !command::may_need_shell(run) {
+        return Ok(None);
+    }
     if run.shell == Shell::Default {
         return Ok(on_path(OsStr::new("bash")).or_else(|| on_path(OsStr::new("sh"))));
     }
     const KNOWN: [&str; 6] = ["sh", "bash", "zsh", "ksh", "dash", "fish"];
-    let invalid = |why: String| Failure::new(format!("invalid shell options: {why}")).hint("use --shell default");
+    let invalid =
+        |why: String| Failure::new(format!("invalid shell options: {why}")).hint("use --shell default");
     let value = std::env::var_os("SHELL").filter(|v| !v.is_empty());
-    let path = PathBuf::from(value.ok_or_else(|| invalid("--shell user needs $SHELL, which is not set".into()))?);
+    let path =
+        PathBuf::from(value.ok_or_else(|| invalid("--shell user needs $SHELL, which is not set".into()))?);
     let known = path.file_name().and_then(OsStr::to_str).is_some_and(|name| KNOWN.contains(&name));
     match path {
-        path if !path.is_absolute() => Err(invalid(format!("$SHELL {} is not an absolute path", path.display()))),
+        path if !path.is_absolute() => {
+            Err(invalid(format!("$SHELL {} is not an absolute path", path.display())))
+        }
         path if !known => Err(invalid(format!("$SHELL {} is none of {}", path.display(), KNOWN.join(", ")))),
-        path if !executable(&path) => Err(invalid(format!("$SHELL {} is not an executable file", path.display()))),
+        path if !executable(&path) => {
+            Err(invalid(format!("$SHELL {} is not an executable file", path.display())))
+        }
         path => Ok(Some(path)),
     }
 }
@@ -81,7 +90,9 @@ fn shell(run: &Run) -> Result<Option<PathBuf>> {
 /// The word that is looked up: the first that is no assignment.
 fn first_word(run: &Run) -> Option<&OsStr> {
     match &run.command {
-        Command::Argv(words) => crate::plan::env::split_assignments(words).1.first().map(|word| word.as_os_str()),
+        Command::Argv(words) => {
+            crate::plan::env::split_assignments(words).1.first().map(|word| word.as_os_str())
+        }
         Command::Line { .. } => None,
     }
 }
@@ -98,16 +109,35 @@ fn executable(file: &Path) -> bool {
     rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok() && !file.is_dir()
 }
 
+/// Puts what stands at `path` into the facts, once.
 fn add(facts: &mut Facts, path: PathBuf, with_links: bool) {
     if facts.paths.contains_key(&path) {
         return;
     }
-    if let Some(mut found) = find(&path) {
+    let found = find_below_canonical(facts, &path).unwrap_or_else(|| find(&path));
+    if let Some(mut found) = found {
         if with_links && found.real != path {
             found.links = links_on(&path);
         }
         facts.paths.insert(path, found);
     }
+}
+
+/// The short way for a path whose directory is known to be canonical: one lstat. `None` when it does not apply.
+fn find_below_canonical(facts: &mut Facts, path: &Path) -> Option<Option<Found>> {
+    let parent = path.parent().filter(|_| path.file_name().is_some())?;
+    let canonical = *facts.canonical.entry(parent.to_path_buf()).or_insert_with(|| {
+        parent == Path::new("/") || find(parent).is_some_and(|found| found.real == parent)
+    });
+    if !canonical {
+        return None;
+    }
+    let Ok(stat) = rustix::fs::lstat(path) else { return Some(None) };
+    if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
+        return None;
+    }
+    let real = path.to_path_buf();
+    Some(Some(Found { real, kind: kind_of(&stat), links: Vec::new(), nlink: stat.st_nlink }))
 }
 
 /// What a path leads to. One open, and the kernel's own name for what was opened.
@@ -209,11 +239,12 @@ fn protected(facts: &mut Facts, policy: &Policy) -> Result<()> {
             repository(facts, policy, &top)?;
         }
     }
-    let mut tops: Vec<PathBuf> = writable;
-    tops.extend(facts.home.clone());
-    tops.push(facts.cwd.clone());
-    // A repository whose top is above a writable directory is reached through that directory's own path only when the
-    // top itself is writable, which the list has then.
+    // A repository is in reach when its top is: at or above the working directory up to what is writable, or itself
+    // writable, or the home directory's own.
+    let above = facts.cwd.ancestors().filter(|dir| writable.iter().any(|root| dir.starts_with(root)));
+    let mut tops: Vec<PathBuf> = above.map(Path::to_path_buf).collect();
+    tops.extend(facts.home.clone().filter(|_| !writable.is_empty()));
+    tops.extend(writable);
     tops.sort();
     tops.dedup();
     for top in tops {
@@ -242,7 +273,9 @@ fn terminal() -> Option<PathBuf> {
 }
 
 fn wsl_interop() -> bool {
-    ["WSLInterop", "WSLInterop-late"].iter().any(|name| Path::new("/proc/sys/fs/binfmt_misc").join(name).exists())
+    ["WSLInterop", "WSLInterop-late"]
+        .iter()
+        .any(|name| Path::new("/proc/sys/fs/binfmt_misc").join(name).exists())
 }
 
 /// Inherited descriptors above 2. Without a mounted /proc none is known, and none is kept.
@@ -292,7 +325,6 @@ fn nonce() -> String {
     _ = sys::random(&mut bytes);
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
-
 
 /// The kernel's release, as uname(2) says it.
 pub fn release() -> String {

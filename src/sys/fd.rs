@@ -35,13 +35,18 @@ pub fn loopback_up() -> Result<()> {
     // SAFETY: socket returns a new descriptor that is owned from here on; `request` is a whole ifreq that outlives
     // both calls, with a NUL-terminated name.
     unsafe {
-        let socket = check(libc::c_long::from(libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0)))?;
+        let socket =
+            check(libc::c_long::from(libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0)))?;
         let socket = OwnedFd::from_raw_fd(socket as RawFd);
         let mut request = std::mem::zeroed::<libc::ifreq>();
         request.ifr_name[0] = b'l' as libc::c_char;
         request.ifr_name[1] = b'o' as libc::c_char;
         request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
-        check(libc::c_long::from(libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request)))
-            .map(drop)
+        check(libc::c_long::from(libc::ioctl(
+            socket.as_raw_fd(),
+            libc::SIOCSIFFLAGS as _,
+            &raw const request,
+        )))
+        .map(drop)
     }
 }

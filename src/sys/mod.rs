@@ -7,6 +7,7 @@
 //! `wipe_arguments`) are called while the process has one thread.
 #![allow(unsafe_code)]
 
+pub mod arena;
 pub mod fd;
 pub mod mount;
 pub mod process;

@@ -52,7 +52,7 @@ pub fn wipe_arguments(count: usize) {
     // which fence never does; there argv[count] == NULL stands just before it, and argv[0..count] before that. Each
     // pointer that is overwritten is a NUL-terminated string of this process's own stack.
     unsafe {
-        let variables = *(&raw const environ);
+        let variables = environ;
         if variables.is_null() || !(*variables.sub(1)).is_null() {
             return;
         }

@@ -91,6 +91,14 @@ pub fn default_sigpipe() {
     }
 }
 
+/// Resets the disposition of SIGCHLD: a caller may have left it ignored, and then the kernel throws exit statuses away.
+pub fn default_sigchld() {
+    // SAFETY: SIG_DFL is a valid disposition for SIGCHLD.
+    unsafe {
+        libc::signal(libc::SIGCHLD, libc::SIG_DFL);
+    }
+}
+
 /// Sends signal `number` to a process.
 pub fn send(pid: Pid, number: i32) -> Result<()> {
     // SAFETY: kill takes two integers.

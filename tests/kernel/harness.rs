@@ -36,7 +36,11 @@ impl World {
     pub fn new(who: Who) -> World {
         // Below /var/lib or /opt rather than /tmp: what lies in a private directory is hidden, which is its own test.
         let base = PathBuf::from(std::env::var_os("FENCE_TEST_DIR").unwrap_or_else(|| {
-            if rustix::process::geteuid().is_root() { "/opt/fence-test".into() } else { home_of_tests().into_os_string() }
+            if rustix::process::geteuid().is_root() {
+                "/opt/fence-test".into()
+            } else {
+                home_of_tests().into_os_string()
+            }
         }));
         fs::create_dir_all(&base).unwrap();
         fs::set_permissions(&base, fs::Permissions::from_mode(0o755)).unwrap();
@@ -90,7 +94,11 @@ impl World {
     }
 
     /// A program as this user, in the work directory, with a small environment.
-    pub fn command<S: AsRef<OsStr>>(&self, program: impl AsRef<OsStr>, args: impl IntoIterator<Item = S>) -> Command {
+    pub fn command<S: AsRef<OsStr>>(
+        &self,
+        program: impl AsRef<OsStr>,
+        args: impl IntoIterator<Item = S>,
+    ) -> Command {
         let mut command = Command::new(program);
         command.args(args).current_dir(self.work()).env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into()));
@@ -102,7 +110,11 @@ impl World {
     }
 
     /// Runs a program outside the sandbox.
-    pub fn bare<S: AsRef<OsStr>>(&self, program: impl AsRef<OsStr>, args: impl IntoIterator<Item = S>) -> Ran {
+    pub fn bare<S: AsRef<OsStr>>(
+        &self,
+        program: impl AsRef<OsStr>,
+        args: impl IntoIterator<Item = S>,
+    ) -> Ran {
         Ran::new(self.command(program, args).output().unwrap())
     }
 
@@ -117,7 +129,11 @@ impl World {
     }
 
     /// The same, not started yet.
-    pub fn fenced_command<S: AsRef<OsStr>>(&self, policy: &str, command: impl IntoIterator<Item = S>) -> Command {
+    pub fn fenced_command<S: AsRef<OsStr>>(
+        &self,
+        policy: &str,
+        command: impl IntoIterator<Item = S>,
+    ) -> Command {
         let n = COUNT.fetch_add(1, Ordering::Relaxed);
         let file = self.root.join(format!("policy-{n}.json"));
         fs::write(&file, policy).unwrap();
@@ -224,7 +240,11 @@ pub fn program(name: &str) -> bool {
 macro_rules! need {
     (landlock >= $abi:expr) => {
         let abi = $crate::harness::landlock_abi();
-        if !$crate::harness::has("landlock", abi >= $abi, &format!("ABI {} is needed and this kernel has {abi}", $abi)) {
+        if !$crate::harness::has(
+            "landlock",
+            abi >= $abi,
+            &format!("ABI {} is needed and this kernel has {abi}", $abi),
+        ) {
             return;
         }
     };

@@ -8,7 +8,10 @@ fn the_command_runs_and_cannot_write_to_the_system() {
         let world = World::new(who);
         let ran = world.run(["--", "sh", "-c", "echo ok; touch /etc/x"]).status(1);
         assert_eq!(ran.out, "ok\n");
-        assert!(ran.err.contains("Read-only file system") || ran.err.contains("Permission denied"), "{ran:?}");
+        assert!(
+            ran.err.contains("Read-only file system") || ran.err.contains("Permission denied"),
+            "{ran:?}"
+        );
     }
 }
 

@@ -7,9 +7,9 @@ use crate::sys::mount::{NODEV, NOEXEC, NOSUID, RDONLY, has_set_attributes, set_a
 use rustix::fs::{CWD, OFlags, StatVfsMountFlags, fstatvfs, open};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
-    fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount, mount_bind, mount_bind_recursive, mount_change,
-    mount_remount, move_mount, open_tree,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
+    OpenTreeFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount, mount_bind,
+    mount_bind_recursive, mount_change, mount_remount, move_mount, open_tree,
 };
 use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 type Answer<T> = std::result::Result<T, Errno>;
 
 /// How this kernel mounts.
-pub enum Attach {
+pub(super) enum Attach {
     /// open_tree, mount_setattr, move_mount: attributes are set before anything shows.
     Descriptors,
     /// mount(2), with the host's mount points: each below a bind is remounted with the flags it must have.
@@ -28,19 +28,20 @@ pub enum Attach {
 
 impl Attach {
     /// Asks the kernel.
-    pub fn new() -> Result<Attach> {
+    pub(super) fn new() -> Result<Attach> {
         if has_set_attributes() {
             return Ok(Attach::Descriptors);
         }
         let table = std::fs::read("/proc/self/mountinfo").map_err(|e| {
             let errno = Errno::from_io_error(&e).unwrap_or(Errno::IO);
-            super::failed("read /proc/self/mountinfo", errno).hint("this kernel needs a mounted /proc to set a sandbox up")
+            super::failed("read /proc/self/mountinfo", errno)
+                .hint("this kernel needs a mounted /proc to set a sandbox up")
         })?;
         Ok(Attach::Remount(mount_points(&table)))
     }
 
     /// The host's whole tree over `/`, every mount of it with `flags`; a handle on its root.
-    pub fn host_root(&self, flags: u64) -> Answer<OwnedFd> {
+    pub(super) fn host_root(&self, flags: u64) -> Answer<OwnedFd> {
         match self {
             Attach::Descriptors => {
                 let tree = open_tree(CWD, "/", CLONE | OpenTreeFlags::AT_RECURSIVE)?;
@@ -62,7 +63,7 @@ impl Attach {
     }
 
     /// An empty root in memory over `/`.
-    pub fn empty_root(&self) -> Answer<OwnedFd> {
+    pub(super) fn empty_root(&self) -> Answer<OwnedFd> {
         match self {
             Attach::Descriptors => {
                 let tree = fresh_mount("tmpfs", &[("mode", "755")], NOSUID | NODEV)?;
@@ -80,7 +81,7 @@ impl Attach {
 
     /// What `source` stands for (with all mounts below, when `recursive`) over `target`, with `flags` added to those that
     /// the host has; a handle on it. `path` is where the source is on the host.
-    pub fn bind(
+    pub(super) fn bind(
         &self,
         source: BorrowedFd<'_>,
         path: &Path,
@@ -98,10 +99,17 @@ impl Attach {
             }
             Attach::Remount(points) => {
                 let from = magic(source);
-                if recursive { mount_bind_recursive(&from, magic(target))? } else { mount_bind(&from, magic(target))? }
+                if recursive {
+                    mount_bind_recursive(&from, magic(target))?
+                } else {
+                    mount_bind(&from, magic(target))?
+                }
                 let top = over(target)?;
                 restrict(top.as_fd(), flags)?;
-                let below = points.iter().filter_map(|p| p.strip_prefix(path).ok()).filter(|p| !p.as_os_str().is_empty());
+                let below = points
+                    .iter()
+                    .filter_map(|p| p.strip_prefix(path).ok())
+                    .filter(|p| !p.as_os_str().is_empty());
                 for point in below.filter(|_| recursive) {
                     remount(top.as_fd(), point, flags)?;
                 }
@@ -111,7 +119,13 @@ impl Attach {
     }
 
     /// A new file system over `target`; a handle on it.
-    pub fn fresh(&self, kind: &str, options: &[(&str, &str)], target: BorrowedFd<'_>, flags: u64) -> Answer<OwnedFd> {
+    pub(super) fn fresh(
+        &self,
+        kind: &str,
+        options: &[(&str, &str)],
+        target: BorrowedFd<'_>,
+        flags: u64,
+    ) -> Answer<OwnedFd> {
         match self {
             Attach::Descriptors => {
                 let tree = fresh_mount(kind, options, flags)?;
@@ -119,7 +133,8 @@ impl Attach {
                 Ok(tree)
             }
             Attach::Remount(_) => {
-                let data = options.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",");
+                let data =
+                    options.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",");
                 let data = CString::new(data).map_err(|_| Errno::INVAL)?;
                 mount(kind, magic(target), kind, mount_flags(flags), Some(data.as_c_str()))?;
                 over(target)
@@ -128,7 +143,7 @@ impl Attach {
     }
 
     /// Adds flags to one mount.
-    pub fn restrict(&self, mount: BorrowedFd<'_>, flags: u64) -> Answer<()> {
+    pub(super) fn restrict(&self, mount: BorrowedFd<'_>, flags: u64) -> Answer<()> {
         match self {
             Attach::Descriptors => set_attributes(mount, flags, false),
             Attach::Remount(_) => restrict(mount, flags),
@@ -180,7 +195,9 @@ fn magic(fd: BorrowedFd<'_>) -> String {
 /// Remounts the mount at `point` below `root`. One that can't be reached needs no flags: nobody inside can reach it either.
 fn remount(root: BorrowedFd<'_>, point: &Path, flags: u64) -> Answer<()> {
     match open_below(root, point).and_then(|mount| restrict(mount.as_fd(), flags)) {
-        Err(Errno::NOENT | Errno::ACCESS | Errno::NOTCONN | Errno::STALE | Errno::LOOP | Errno::NOTDIR) => Ok(()),
+        Err(Errno::NOENT | Errno::ACCESS | Errno::NOTCONN | Errno::STALE | Errno::LOOP | Errno::NOTDIR) => {
+            Ok(())
+        }
         other => other,
     }
 }
@@ -197,7 +214,8 @@ fn restrict(mount: BorrowedFd<'_>, flags: u64) -> Answer<()> {
         (StatVfsMountFlags::NODIRATIME, MountFlags::NODIRATIME),
         (StatVfsMountFlags::RELATIME, MountFlags::RELATIME),
     ];
-    let kept = kept.iter().filter(|(flag, _)| has.contains(*flag)).fold(MountFlags::empty(), |all, (_, f)| all | *f);
+    let kept =
+        kept.iter().filter(|(flag, _)| has.contains(*flag)).fold(MountFlags::empty(), |all, (_, f)| all | *f);
     mount_remount(magic(mount), MountFlags::BIND | kept | mount_flags(flags), c"")
 }
 
@@ -229,7 +247,8 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     let mut rest = field;
     while let [first, after @ ..] = rest {
         let octal = (*first == b'\\').then(|| after.get(..3)).flatten();
-        let value = octal.and_then(|o| std::str::from_utf8(o).ok()).and_then(|o| u8::from_str_radix(o, 8).ok());
+        let value =
+            octal.and_then(|o| std::str::from_utf8(o).ok()).and_then(|o| u8::from_str_radix(o, 8).ok());
         out.push(value.unwrap_or(*first));
         rest = if value.is_some() { &after[3..] } else { after };
     }

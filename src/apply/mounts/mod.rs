@@ -18,21 +18,23 @@ use rustix::fs::{FileType, Mode, OFlags, fstat, openat, symlinkat};
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{chdir, chroot, fchdir, pivot_root};
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 /// Carries the table out and enters the new root.
-pub fn build(table: &[Mount], steps: &mut Steps) -> Result<()> {
+pub(super) fn build(table: &[Mount], steps: &mut Steps) -> Result<()> {
     let attach = Attach::new()?;
     let mut rows = table.iter();
     let root = match rows.next() {
         Some(Mount::EmptyRoot) => attach.empty_root(),
-        Some(Mount::HostRoot { read_only }) => attach.host_root(if *read_only { RDONLY } else { 0 } | NOSUID | NODEV),
+        Some(Mount::HostRoot { read_only }) => {
+            attach.host_root(if *read_only { RDONLY } else { 0 } | NOSUID | NODEV)
+        }
         _ => Err(Errno::INVAL),
     };
     let root = root.map_err(|e| failed("make the sandbox's root", e).hint(NAMESPACES))?;
     steps.mark("root");
-    let mut tree = Tree { attach, root, empty: None, null: None };
+    let mut tree = Tree { attach, root, private: None, empty: None, null: None };
     for row in rows {
         tree.carry_out(row)?;
         steps.mark(name(row));
@@ -42,11 +44,14 @@ pub fn build(table: &[Mount], steps: &mut Steps) -> Result<()> {
     Ok(())
 }
 
-const NAMESPACES: &str = "mounting is forbidden here (AppArmor, SELinux or a container's seccomp profile); run fence as root";
+const NAMESPACES: &str =
+    "mounting is forbidden here (AppArmor, SELinux or a container's seccomp profile); run fence as root";
 
 struct Tree {
     attach: Attach,
     root: OwnedFd,
+    /// The file system in memory that was mounted last, and where: most of what is made next is made in it.
+    private: Option<(PathBuf, OwnedFd)>,
     /// The first mask of a directory, which the others are copies of.
     empty: Option<OwnedFd>,
     /// The same for files.
@@ -58,6 +63,10 @@ impl Tree {
         match row {
             Mount::EmptyRoot | Mount::HostRoot { .. } => Ok(()),
             Mount::Bind { from, to, read_only, devices, may_be_gone } => {
+                // What lies over a file system in memory hides what was made there.
+                if self.private.as_ref().is_some_and(|(at, _)| at == to) {
+                    self.private = None;
+                }
                 let flags = NOSUID | if *read_only { RDONLY } else { 0 } | if *devices { 0 } else { NODEV };
                 match self.bind(from, to, flags) {
                     Err(Errno::NOENT) if *may_be_gone => Ok(()),
@@ -65,7 +74,9 @@ impl Tree {
                 }
             }
             Mount::Tmpfs { to, mode, read_only } => {
-                self.tmpfs(to, *mode, *read_only).map(drop).map_err(|e| cannot("mount a private", to, e))
+                let made = self.tmpfs(to, *mode, *read_only).map_err(|e| cannot("mount a private", to, e))?;
+                self.private = Some((to.clone(), made));
+                Ok(())
             }
             Mount::MaskDirectory(at) => self.mask_directory(at).or_else(|e| gone(e, at)),
             Mount::MaskFile(at) => self.mask_file(at).or_else(|e| gone(e, at)),
@@ -79,7 +90,8 @@ impl Tree {
                 .fresh("devpts", &[("ptmxmode", "0666"), ("mode", "0620")], to)
                 .map_err(|e| cannot("mount a private", to, e)),
             Mount::Directory { at, mode } => {
-                make_directories(self.root.as_fd(), at, *mode).map_err(|e| cannot("make the directory", at, e))
+                let (top, rest) = self.base(at);
+                make_directories(top, rest, *mode).map_err(|e| cannot("make the directory", at, e))
             }
             Mount::File(at) => self.file(at).map_err(|e| cannot("make the mount point", at, e)),
             Mount::Link { at, text } => self.link(at, text).map_err(|e| cannot("make the link", at, e)),
@@ -91,38 +103,54 @@ impl Tree {
         }
     }
 
+    /// Where to look a path of the new tree up from: a directory and the rest of the path.
+    fn base<'a>(&self, path: &'a Path) -> (BorrowedFd<'_>, &'a Path) {
+        let private =
+            self.private.as_ref().and_then(|(at, top)| Some((top.as_fd(), path.strip_prefix(at).ok()?)));
+        private.filter(|(_, rest)| !rest.as_os_str().is_empty()).unwrap_or((self.root.as_fd(), path))
+    }
+
+    fn open(&self, path: &Path) -> std::result::Result<OwnedFd, Errno> {
+        let (top, rest) = self.base(path);
+        open_below(top, rest)
+    }
+
     fn bind(&self, from: &Path, to: &Path, flags: u64) -> std::result::Result<(), Errno> {
         let source = open_host(from)?;
-        let target = open_below(self.root.as_fd(), to)?;
+        let target = self.open(to)?;
         self.attach.bind(source.as_fd(), from, target.as_fd(), flags, true).map(drop)
     }
 
     fn tmpfs(&self, to: &Path, mode: u32, read_only: bool) -> std::result::Result<OwnedFd, Errno> {
-        let target = open_below(self.root.as_fd(), to)?;
+        let target = self.open(to)?;
         let flags = NOSUID | NODEV | if read_only { RDONLY } else { 0 };
         self.attach.fresh("tmpfs", &[("mode", &format!("{mode:o}"))], target.as_fd(), flags)
     }
 
     fn fresh(&self, kind: &str, options: &[(&str, &str)], to: &Path) -> std::result::Result<(), Errno> {
-        let target = open_below(self.root.as_fd(), to)?;
+        let target = self.open(to)?;
         let nodev = if kind == "devpts" { 0 } else { NODEV };
         self.attach.fresh(kind, options, target.as_fd(), NOSUID | NOEXEC | nodev).map(drop)
     }
 
     fn mask_directory(&mut self, at: &Path) -> std::result::Result<(), Errno> {
-        let target = open_below(self.root.as_fd(), at)?;
+        let target = self.open(at)?;
         must_be(FileType::Directory, &target, true)?;
         if let Some(empty) = &self.empty {
-            return self.attach.bind(empty.as_fd(), at, target.as_fd(), RDONLY | NOSUID | NODEV, false).map(drop);
+            return self
+                .attach
+                .bind(empty.as_fd(), at, target.as_fd(), RDONLY | NOSUID | NODEV, false)
+                .map(drop);
         }
-        self.empty = Some(self.attach.fresh("tmpfs", &[("mode", "755")], target.as_fd(), RDONLY | NOSUID | NODEV)?);
+        self.empty =
+            Some(self.attach.fresh("tmpfs", &[("mode", "755")], target.as_fd(), RDONLY | NOSUID | NODEV)?);
         Ok(())
     }
 
     /// NODEV is what denies: opening a device node on such a mount fails with EACCES for root too, while a file without
     /// permission bits would read as empty.
     fn mask_file(&mut self, at: &Path) -> std::result::Result<(), Errno> {
-        let target = open_below(self.root.as_fd(), at)?;
+        let target = self.open(at)?;
         must_be(FileType::Directory, &target, false)?;
         let flags = RDONLY | NOSUID | NODEV | NOEXEC;
         if let Some(null) = &self.null {
@@ -130,7 +158,8 @@ impl Tree {
         }
         let null = open_host(Path::new("/dev/null"))?;
         must_be(FileType::CharacterDevice, &null, true)?;
-        self.null = Some(self.attach.bind(null.as_fd(), Path::new("/dev/null"), target.as_fd(), flags, false)?);
+        self.null =
+            Some(self.attach.bind(null.as_fd(), Path::new("/dev/null"), target.as_fd(), flags, false)?);
         Ok(())
     }
 
@@ -152,18 +181,21 @@ impl Tree {
     }
 
     fn parent<'a>(&self, at: &'a Path) -> std::result::Result<(OwnedFd, &'a std::ffi::OsStr), Errno> {
-        let parent = at.parent().unwrap_or(Path::new("/"));
-        make_directories(self.root.as_fd(), parent, 0o755)?;
-        Ok((open_below(self.root.as_fd(), parent)?, at.file_name().ok_or(Errno::INVAL)?))
+        let (top, rest) = self.base(at);
+        let parent = rest.parent().unwrap_or(Path::new(""));
+        if !parent.as_os_str().is_empty() {
+            make_directories(top, parent, 0o755)?;
+        }
+        Ok((open_below(top, parent)?, at.file_name().ok_or(Errno::INVAL)?))
     }
 
     fn seal(&self, at: &Path) -> std::result::Result<(), Errno> {
-        let mount = open_below(self.root.as_fd(), at)?;
+        let mount = self.open(at)?;
         self.attach.restrict(mount.as_fd(), RDONLY | NOSUID | NODEV)
     }
 
     fn read_only_part(&self, at: &Path) -> std::result::Result<(), Errno> {
-        let part = open_below(self.root.as_fd(), at)?;
+        let part = self.open(at)?;
         let flags = RDONLY | NOSUID | NODEV | NOEXEC;
         self.attach.bind(part.as_fd(), at, part.as_fd(), flags, false).map(drop)
     }
@@ -200,7 +232,9 @@ fn become_root(root: &OwnedFd) -> Result<()> {
 fn cannot(doing: &str, path: &Path, errno: Errno) -> Failure {
     let failure = failed(&format!("{doing} {}", path.display()), errno);
     match errno {
-        Errno::STALE => failure.hint("the host changed it from a file to a directory or back just now; run fence again"),
+        Errno::STALE => {
+            failure.hint("the host changed it from a file to a directory or back just now; run fence again")
+        }
         Errno::LOOP => failure.hint("a part of the path became a symbolic link just now; run fence again"),
         Errno::NOSPC => failure.hint("there are more mounts than sysctl fs.mount-max allows"),
         _ => failure,

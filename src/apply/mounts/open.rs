@@ -8,22 +8,26 @@ use std::path::{Component, Path};
 const HANDLE: OFlags = OFlags::PATH.union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
 
 /// A handle on a canonical path of the host's tree; a symbolic link anywhere in it is ELOOP.
-pub fn open_host(path: &Path) -> Result<OwnedFd, Errno> {
+pub(super) fn open_host(path: &Path) -> Result<OwnedFd, Errno> {
     match openat2(CWD, path, HANDLE, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
-        Err(Errno::NOSYS | Errno::PERM) => walk(openat(CWD, "/", HANDLE | OFlags::DIRECTORY, Mode::empty())?, path),
+        Err(Errno::NOSYS | Errno::PERM) => {
+            walk(openat(CWD, "/", HANDLE | OFlags::DIRECTORY, Mode::empty())?, path)
+        }
         other => other,
     }
 }
 
 /// The same in the new tree, whose root is `root`.
-pub fn open_below(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errno> {
+pub(super) fn open_below(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errno> {
     let relative = path.strip_prefix("/").unwrap_or(path);
     if relative.as_os_str().is_empty() {
         // `.` is looked up like any name, so it leads to what is mounted over the root by now.
         return openat(root, ".", HANDLE | OFlags::DIRECTORY, Mode::empty());
     }
     match openat2(root, relative, HANDLE, Mode::empty(), ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH) {
-        Err(Errno::NOSYS | Errno::PERM) => walk(root.try_clone_to_owned().map_err(|_| Errno::MFILE)?, relative),
+        Err(Errno::NOSYS | Errno::PERM) => {
+            walk(root.try_clone_to_owned().map_err(|_| Errno::MFILE)?, relative)
+        }
         other => other,
     }
 }
@@ -43,7 +47,7 @@ fn walk(mut at: OwnedFd, path: &Path) -> Result<OwnedFd, Errno> {
 }
 
 /// `mkdir -p` in the new tree. Only the last directory gets `mode`; what exists stays as it is.
-pub fn make_directories(root: BorrowedFd<'_>, path: &Path, mode: u32) -> Result<(), Errno> {
+pub(super) fn make_directories(root: BorrowedFd<'_>, path: &Path, mode: u32) -> Result<(), Errno> {
     let names: Vec<_> = path.components().filter(|c| matches!(c, Component::Normal(_))).collect();
     let mut at = root.try_clone_to_owned().map_err(|_| Errno::MFILE)?;
     for (i, name) in names.iter().enumerate() {
