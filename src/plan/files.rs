@@ -70,6 +70,8 @@ pub struct Rules {
     pub execute_only: Vec<PathBuf>,
     /// What a reader of `-d` should know: missing paths and the like.
     pub remarks: Vec<String>,
+    /// What everybody should know: a rule that does less than it seems to.
+    pub warnings: Vec<String>,
 }
 
 /// The directories that are the sandbox's own, whatever the host has there.
@@ -223,6 +225,11 @@ impl Builder<'_> {
             }
         }
         shown.extend(execute.into_iter().map(|(f, _)| f));
+        // Names are looked up through what /etc/resolv.conf leads to, wherever that is.
+        shown.extend(facts.at("/etc/resolv.conf").filter(|_| !fs.strict_deny_read).cloned());
+        shown.extend(
+            facts.at("/init").filter(|_| facts.wsl_interop && fs.wsl_interop != Some(false)).cloned(),
+        );
         for found in shown {
             self.links(&found);
             self.put(&found, Place::Read, false);
@@ -337,6 +344,13 @@ impl Builder<'_> {
             self.put(&found, Place::Deny, literal);
         }
         for (found, _) in self.entries(&fs.deny_read, "filesystem.denyRead") {
+            if found.kind == Kind::File && found.nlink > 1 {
+                self.rules.warnings.push(format!(
+                    "filesystem.denyRead hides {} but not its other {} hard links: they can be read under their names",
+                    found.real.display(),
+                    found.nlink - 1
+                ));
+            }
             self.put(&found, Place::Mask, false);
         }
         if self.facts.wsl_interop

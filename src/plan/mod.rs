@@ -100,6 +100,7 @@ pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Plan> {
         guard_group_kill: !scoped,
     })?;
     let mut notes: Vec<Note> = rules.remarks.iter().map(|r| remark(r.clone())).collect();
+    notes.extend(rules.warnings.iter().map(degraded));
     notes.extend(missing_layers(facts));
     notes.extend(not_yet(policy, run));
     let refused = notes.iter().find(|n| n.degraded && !run.allow_degraded && n.text.contains(NOT_ENFORCED));

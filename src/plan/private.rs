@@ -36,10 +36,6 @@ const RUN_KEPT: [&str; 8] = [
     "/run/opengl-driver",
 ];
 
-/// Container engines' sockets, bound with `--service-execution-model on-host`.
-pub const ENGINE_SOCKETS: [&str; 4] =
-    ["/run/docker.sock", "/run/podman/podman.sock", "/run/containerd/containerd.sock", "/run/crio/crio.sock"];
-
 /// Paths whose presence on the host decides what is made.
 pub const PROBED: [&str; 24] = [
     "/sys",
@@ -197,7 +193,11 @@ fn host_dev(facts: &Facts) -> Vec<Mount> {
 fn run(facts: &Facts) -> Vec<Mount> {
     let mut mounts = vec![tmpfs("/run", 0o755)];
     let kept = RUN_KEPT.iter().map(Path::new).filter_map(|path| Some((path, facts.at(path)?)));
-    for (path, found) in kept {
+    // What /etc/resolv.conf leads to when it is none of those.
+    let resolver = facts.at("/etc/resolv.conf").map(|found| (found.real.as_path(), found));
+    let other =
+        |path: &Path| path.starts_with("/run") && !RUN_KEPT.iter().any(|kept| Path::new(kept) == path);
+    for (path, found) in kept.chain(resolver.filter(|(path, _)| other(path))) {
         mounts.push(if found.kind == Kind::Directory {
             Mount::Directory { at: path.into(), mode: 0o755 }
         } else {
