@@ -8,6 +8,7 @@ use crate::log::Log;
 use crate::plan::{self, Plan};
 use crate::probe::host;
 use crate::rules::command;
+use crate::tables::syscalls::Arch;
 use crate::trace::Steps;
 
 /// Runs the command; its exit status.
@@ -24,7 +25,7 @@ pub fn run(run: &Run, arguments: usize) -> Result<u8> {
     for note in plan.notes.iter().filter(|n| !n.degraded) {
         log.debug("fence", &note.text);
     }
-    let filter = plan::bpf::compile(&plan.seccomp)?;
+    let filter = plan::bpf::compile(&plan.seccomp, Arch::HOST)?;
     steps.mark("filter");
     launch::run(&plan, &filter, arguments, steps)
 }

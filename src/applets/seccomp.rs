@@ -4,6 +4,7 @@ use crate::apply;
 use crate::cli::SeccompCommand;
 use crate::error::Result;
 use crate::plan::{bpf, seccomp};
+use crate::tables::syscalls::Arch;
 
 /// Installs the filter and runs the command, or prints the program (`--dump`); otherwise returns only when that failed.
 ///
@@ -13,9 +14,9 @@ pub fn run(command: &SeccompCommand) -> Result<u8> {
     let rules = seccomp::plan(&seccomp::Options {
         allow: command.allow.clone(),
         deny: command.deny.clone(),
-        guard_group_kill: false,
+        ..seccomp::Options::default()
     })?;
-    let filter = bpf::compile(&rules)?;
+    let filter = bpf::compile(&rules, Arch::HOST)?;
     if command.dump {
         let lines = filter.iter().enumerate();
         let text: String = lines

@@ -10,7 +10,7 @@ mod privileges;
 use crate::error::{Failure, Result};
 use crate::launch::message::{Channel, Message};
 use crate::plan::Plan;
-use crate::sys::seccomp::Instruction;
+use crate::plan::bpf::Instruction;
 use crate::sys::signal::Mask;
 use crate::sys::{fd, process};
 use crate::trace::Steps;

@@ -6,9 +6,8 @@ use crate::cli::Run;
 use crate::config::Policy;
 use crate::facts::{Facts, Found, Kind, Repository};
 use crate::rules::glob;
-use crate::tables::paths::{
-    DEFAULT_READ, DEFAULT_READ_HOME, HOME_DIRECTORIES, PROTECTED_DIRECTORIES, PROTECTED_FILES,
-};
+use crate::tables::paths::{DEFAULT_READ, DEFAULT_READ_HOME};
+use crate::tables::protected::{self, Where};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -113,10 +112,12 @@ fn protected_paths(policy: &Policy, cwd: &Path, home: Option<&Path>) -> Vec<Path
             .filter(|e| !glob::is_glob(e))
             .map(|entry| glob::normalize(entry, cwd, home)),
     );
-    let names = || PROTECTED_FILES.iter().chain(PROTECTED_DIRECTORIES);
+    let names = || protected::names(Where::Everywhere);
     let mut paths: Vec<PathBuf> =
         bases.iter().flat_map(|base| names().map(move |name| base.join(name))).collect();
-    paths.extend(home.into_iter().flat_map(|home| HOME_DIRECTORIES.iter().map(move |name| home.join(name))));
+    paths.extend(
+        home.into_iter().flat_map(|home| protected::names(Where::Home).map(move |name| home.join(name))),
+    );
     paths
 }
 
@@ -182,10 +183,14 @@ impl Builder<'_> {
     /// What a list of the policy names: (found, it was a literal path).
     fn entries(&mut self, list: &[String], name: &str) -> Vec<(Found, bool)> {
         let mut all = Vec::new();
+        let trees = glob::trees(list, &self.facts.cwd, self.facts.home.as_deref());
         for entry in list {
             if glob::is_glob(entry) {
                 let matches = self.facts.globs.get(entry).map(Vec::as_slice).unwrap_or_default();
-                all.extend(matches.iter().map(|m| (m.clone(), false)));
+                // What is in a directory that the list has as `dir/**` needs no rule of its own.
+                let inside =
+                    |m: &&Found| trees.iter().any(|tree| m.real != *tree && m.real.starts_with(tree));
+                all.extend(matches.iter().filter(|m| !inside(m)).map(|m| (m.clone(), false)));
                 continue;
             }
             let path = glob::normalize(entry, &self.facts.cwd, self.facts.home.as_deref());
@@ -306,11 +311,12 @@ impl Builder<'_> {
         bases.extend(writable.map(|(path, _)| (path.clone(), true)));
         let mut names: Vec<(PathBuf, bool)> = Vec::new();
         for (base, pinned) in bases {
-            names.extend(PROTECTED_FILES.iter().chain(PROTECTED_DIRECTORIES).map(|n| (base.join(n), pinned)));
+            names.extend(protected::names(Where::Everywhere).map(|n| (base.join(n), pinned)));
         }
         // Writing below /sys changes the machine; a writable `/` does not mean that.
         names.push((PathBuf::from("/sys"), false));
-        names.extend(facts.home.iter().flat_map(|h| HOME_DIRECTORIES.iter().map(|n| (h.join(n), true))));
+        names
+            .extend(facts.home.iter().flat_map(|h| protected::names(Where::Home).map(|n| (h.join(n), true))));
         let mut found: Vec<(Found, bool)> =
             names.iter().filter_map(|(path, pinned)| facts.at(path).map(|f| (f.clone(), *pinned))).collect();
         let deep = |path: &PathBuf| facts.at(path).map(|f| (f.clone(), false));

@@ -45,9 +45,10 @@ pub fn plan(
     if abi == 0 {
         return None;
     }
+    let abi = abi.min(rights::NEWEST_ABI);
     let mut rows = Vec::new();
     let mut row = |path: &Path, directory: bool, access: u64| {
-        let possible = rights::handled_fs(abi) & if directory { u64::MAX } else { rights::FILE_RIGHTS };
+        let possible = rights::handled_fs(abi) & if directory { u64::MAX } else { rights::FILE };
         rows.push(Row { path: path.to_path_buf(), access: access & possible });
     };
     if rules.empty_root {
@@ -67,13 +68,13 @@ pub fn plan(
         row(Path::new("/"), true, rights::READ);
     }
     for (path, rule) in rules.places.iter().filter(|(_, rule)| rule.place == Place::Write) {
-        row(path, rule.directory, rights::READ | rights::write(abi));
+        row(path, rule.directory, rights::READ | rights::write_fs(abi));
     }
     for (path, writable, rule) in &rules.exposed {
-        row(path, rule.directory, rights::READ | if *writable { rights::write(abi) } else { 0 });
+        row(path, rule.directory, rights::READ | if *writable { rights::write_fs(abi) } else { 0 });
     }
     for path in &own {
-        row(path, true, rights::READ | rights::write(abi));
+        row(path, true, rights::READ | rights::write_fs(abi));
     }
     for path in NODES {
         row(Path::new(path), true, rights::READ | rights::WRITE_FILE);
@@ -85,17 +86,18 @@ pub fn plan(
     for path in devices {
         row(path, false, rights::READ | rights::WRITE_FILE | rights::IOCTL_DEV);
     }
-    Some(Ruleset { abi, rows, scoped: abi >= 6 })
+    Some(Ruleset { abi, rows, scoped: rights::scoped(abi) != 0 })
 }
 
 /// A ruleset for the host's own tree: places to read and execute, places to do everything in.
 pub fn for_host(abi: u32, read: &[Found], write: &[Found]) -> Ruleset {
     let row = |found: &Found, access: u64| {
-        let possible = rights::handled_fs(abi)
-            & if found.kind == Kind::Directory { u64::MAX } else { rights::FILE_RIGHTS };
+        let possible =
+            rights::handled_fs(abi) & if found.kind == Kind::Directory { u64::MAX } else { rights::FILE };
         Row { path: found.real.clone(), access: access & possible }
     };
     let read = read.iter().map(|found| row(found, rights::READ));
-    let write = write.iter().map(|found| row(found, rights::READ | rights::write(abi) | rights::IOCTL_DEV));
+    let write =
+        write.iter().map(|found| row(found, rights::READ | rights::write_fs(abi) | rights::IOCTL_DEV));
     Ruleset { abi, rows: read.chain(write).collect(), scoped: false }
 }

@@ -14,6 +14,7 @@ use crate::cli::{EngineChoice, Layer, Run};
 use crate::config::Policy;
 use crate::error::{Failure, Result};
 use crate::facts::Facts;
+use crate::tables::syscalls::Rule;
 use mounts::Mount;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -30,7 +31,7 @@ pub struct Plan {
     /// Landlock's ruleset, where the kernel has it.
     pub landlock: Option<landlock::Ruleset>,
     /// The system call filter's rules.
-    pub seccomp: Vec<seccomp::Rule>,
+    pub seccomp: Vec<Rule>,
     /// Capabilities that stay, as a bit set.
     pub capabilities: u64,
     /// The command's environment and directories it needs.
@@ -96,8 +97,8 @@ pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Plan> {
     let scoped = landlock.as_ref().is_some_and(|l| l.scoped);
     let seccomp = seccomp::plan(&seccomp::Options {
         allow: run.allow_syscalls.clone(),
-        deny: Vec::new(),
         guard_group_kill: !scoped,
+        ..seccomp::Options::default()
     })?;
     let mut notes: Vec<Note> = rules.remarks.iter().map(|r| remark(r.clone())).collect();
     notes.extend(rules.warnings.iter().map(degraded));

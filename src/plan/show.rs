@@ -51,7 +51,7 @@ pub fn text(plan: &Plan) -> String {
             ruleset.rows.iter().map(|row| format!("{} {}", access(row.access), row.path.display())),
         ),
     }
-    section(&mut out, "seccomp", plan.seccomp.iter().map(|rule| rule.to_string()));
+    section(&mut out, "seccomp", plan.seccomp.iter().map(rule));
     let stripped = plan.environment.stripped.iter().map(|name| format!("{} removed", name.to_string_lossy()));
     let set = plan.environment.changed().map(|(name, value)| format!("{name}={value}"));
     section(&mut out, "environment", set.chain(stripped));
@@ -98,7 +98,7 @@ pub fn json(plan: &Plan) -> Json {
         ("capabilities", Json::strings(capabilities(plan))),
         ("mounts", Json::List(mounts)),
         ("landlock", landlock.unwrap_or(Json::Bool(false))),
-        ("seccomp", Json::List(plan.seccomp.iter().map(|r| Json::str(r.to_string())).collect())),
+        ("seccomp", Json::List(plan.seccomp.iter().map(|r| Json::str(rule(r))).collect())),
         ("environment", Json::Object(environment.collect())),
         ("stripped", Json::strings(plan.environment.stripped.iter().map(|name| name.to_string_lossy()))),
         ("listeners", Json::List(listeners.collect())),
@@ -177,6 +177,10 @@ fn access(bits: u64) -> String {
     let tree = if bits & rights::MAKE_REG != 0 { "m" } else { "-" };
     let ioctl = if bits & rights::IOCTL_DEV != 0 { "i" } else { "-" };
     format!("{read}{write}{execute}{tree}{ioctl}")
+}
+
+fn rule(rule: &crate::tables::syscalls::Rule) -> String {
+    format!("{:<26} {}: {}", rule.name, rule.action, rule.why)
 }
 
 fn note(note: &super::Note) -> String {

@@ -7,6 +7,7 @@ use crate::error::{Failure, Result};
 use crate::facts::{Descriptor, Facts, Found, Kind};
 use crate::plan::{command, files, private};
 use crate::sys;
+use crate::tables::protected::DEPTH;
 use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fcntl_getfl, fstat, open, readlinkat};
 use rustix::termios::isatty;
 use std::ffi::OsStr;
@@ -228,14 +229,14 @@ fn protected(facts: &mut Facts, policy: &Policy) -> Result<()> {
     let writable = files::writable_roots(policy, facts);
     if writable.iter().any(|root| facts.cwd.starts_with(root)) {
         let cwd = facts.cwd.clone();
-        let (names, tops) = walk::protected(&cwd)?;
-        for path in names {
+        let names = super::protected::look(&cwd, DEPTH, policy.filesystem.allow_git_config)?;
+        for path in names.paths {
             if let Some(found) = find(&path) {
                 facts.protected.push(path.clone());
                 facts.paths.insert(path, found);
             }
         }
-        for top in tops {
+        for top in names.work_trees {
             repository(facts, policy, &top)?;
         }
     }

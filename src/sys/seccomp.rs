@@ -1,20 +1,7 @@
 //! seccomp(2).
 
 use super::{Result, check};
-
-/// One cBPF instruction: `struct sock_filter`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Instruction {
-    /// Operation.
-    pub code: u16,
-    /// Instructions to skip when true.
-    pub jt: u8,
-    /// Instructions to skip when false.
-    pub jf: u8,
-    /// Operand.
-    pub k: u32,
-}
+use crate::plan::bpf::Instruction;
 
 /// `struct sock_fprog`
 #[repr(C)]

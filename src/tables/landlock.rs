@@ -1,22 +1,186 @@
-//! stub
-pub const EXECUTE: u64 = 1;
-pub const WRITE_FILE: u64 = 2;
-pub const READ_FILE: u64 = 4;
-pub const READ_DIR: u64 = 8;
-pub const MAKE_REG: u64 = 1 << 8;
-pub const TRUNCATE: u64 = 1 << 14;
-pub const IOCTL_DEV: u64 = 1 << 15;
-pub const READ: u64 = 13;
-pub const EXECUTE_ONLY: u64 = 5;
-pub const FILE_RIGHTS: u64 = 1 | 2 | 4 | (1 << 14) | (1 << 15);
-pub fn handled_fs(abi: u32) -> u64 {
-    match abi {
-        1 => 0x1fff,
-        2 => 0x3fff,
-        3 | 4 => 0x7fff,
-        _ => 0xffff,
-    }
+//! Landlock's rights: which ABI brought each, and what is lost where the kernel is older.
+//!
+//! The kernel and the `landlock` crate agree on the bits (a test compares them). ABI 7 (audit flags), 8 (TSYNC, all threads at
+//! once) and what else brought no right has no row here.
+
+/// What a right is about, which is also the field of `landlock_ruleset_attr` that handles it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `handled_access_fs`
+    Fs,
+    /// `handled_access_net`
+    Net,
+    /// `scoped`
+    Scope,
 }
-pub fn write(abi: u32) -> u64 {
-    handled_fs(abi) & !IOCTL_DEV
+
+/// One right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Right {
+    /// The field that it belongs to.
+    pub kind: Kind,
+    /// As the kernel spells it, without `LANDLOCK_ACCESS_` and `LANDLOCK_`.
+    pub name: &'static str,
+    /// Its bit.
+    pub bit: u64,
+    /// The first ABI that has it.
+    pub abi: u32,
+    /// What the kernel does not hold where the right is missing.
+    pub lost: &'static str,
+}
+
+/// The newest ABI that the table knows; newer kernels are used as this one.
+pub const NEWEST_ABI: u32 = 10;
+
+/// The first ABI that scopes signals; below it the seccomp filter guards process groups.
+pub const SIGNAL_SCOPE_ABI: u32 = 6;
+
+const NO_LANDLOCK: &str = "file rules are carried by mounts alone";
+
+const fn right(kind: Kind, name: &'static str, bit: u32, abi: u32, lost: &'static str) -> Right {
+    Right { kind, name, bit: 1 << bit, abi, lost }
+}
+
+/// Every right, by kind and bit.
+#[rustfmt::skip]
+pub static RIGHTS: &[Right] = &[
+    right(Kind::Fs, "FS_EXECUTE",       0,  1, NO_LANDLOCK),
+    right(Kind::Fs, "FS_WRITE_FILE",    1,  1, NO_LANDLOCK),
+    right(Kind::Fs, "FS_READ_FILE",     2,  1, NO_LANDLOCK),
+    right(Kind::Fs, "FS_READ_DIR",      3,  1, NO_LANDLOCK),
+    right(Kind::Fs, "FS_REMOVE_DIR",    4,  1, NO_LANDLOCK),
+    right(Kind::Fs, "FS_REMOVE_FILE",   5,  1, NO_LANDLOCK),
+    right(Kind::Fs, "FS_MAKE_CHAR",     6,  1, NO_LANDLOCK),
+    right(Kind::Fs, "FS_MAKE_DIR",      7,  1, NO_LANDLOCK),
+    right(Kind::Fs, "FS_MAKE_REG",      8,  1, NO_LANDLOCK),
+    right(Kind::Fs, "FS_MAKE_SOCK",     9,  1, NO_LANDLOCK),
+    right(Kind::Fs, "FS_MAKE_FIFO",    10,  1, NO_LANDLOCK),
+    right(Kind::Fs, "FS_MAKE_BLOCK",   11,  1, NO_LANDLOCK),
+    right(Kind::Fs, "FS_MAKE_SYM",     12,  1, NO_LANDLOCK),
+    // Below ABI 2 the kernel refuses every such rename in a Landlock domain, so nothing leaks: programs break.
+    right(Kind::Fs, "FS_REFER",        13,  2, "renames and hard links between directories fail (EXDEV)"),
+    right(Kind::Fs, "FS_TRUNCATE",     14,  3, "files that can't be written can be emptied, as far as mounts allow it"),
+    right(Kind::Fs, "FS_IOCTL_DEV",    15,  5, "ioctl on device files is not restricted"),
+    right(Kind::Fs, "FS_RESOLVE_UNIX", 16,  9, "Unix sockets by path are hidden by mounts alone"),
+    right(Kind::Net, "NET_BIND_TCP",    0,  4, "TCP ports are held by the network namespace or seccomp alone"),
+    right(Kind::Net, "NET_CONNECT_TCP", 1,  4, "TCP connections are held by the network namespace or seccomp alone"),
+    right(Kind::Net, "NET_BIND_UDP",    2, 10, "UDP ports are held by the network namespace or seccomp alone"),
+    right(Kind::Net, "NET_CONNECT_SEND_UDP", 3, 10, "UDP is held by the network namespace or seccomp alone"),
+    right(Kind::Scope, "SCOPE_ABSTRACT_UNIX_SOCKET", 0, 6, "abstract sockets are held by the network namespace alone"),
+    right(Kind::Scope, "SCOPE_SIGNAL",  1,  6, "signals are held by the PID namespace, process groups by seccomp"),
+];
+
+/// What a rule for readable and executable paths grants.
+pub const READ: u64 = EXECUTE | READ_FILE | READ_DIR;
+
+/// The rights that mean something on a file that is no directory; the kernel refuses others in such a rule (EINVAL).
+pub const FILE: u64 = 1 | 1 << 1 | 1 << 2 | 1 << 14 | 1 << 15 | 1 << 16;
+
+/// What a rule for paths grants that may be run but not listed.
+pub const EXECUTE_ONLY: u64 = EXECUTE | READ_FILE;
+
+/// `LANDLOCK_ACCESS_FS_EXECUTE`
+pub const EXECUTE: u64 = 1;
+/// `LANDLOCK_ACCESS_FS_WRITE_FILE`
+pub const WRITE_FILE: u64 = 1 << 1;
+/// `LANDLOCK_ACCESS_FS_READ_FILE`
+pub const READ_FILE: u64 = 1 << 2;
+/// `LANDLOCK_ACCESS_FS_READ_DIR`
+pub const READ_DIR: u64 = 1 << 3;
+/// `LANDLOCK_ACCESS_FS_MAKE_REG`
+pub const MAKE_REG: u64 = 1 << 8;
+/// `LANDLOCK_ACCESS_FS_TRUNCATE`
+pub const TRUNCATE: u64 = 1 << 14;
+/// `LANDLOCK_ACCESS_FS_IOCTL_DEV`
+pub const IOCTL_DEV: u64 = 1 << 15;
+const RESOLVE_UNIX: u64 = 1 << 16;
+
+/// Every right of one kind that an ABI has: what a ruleset for it handles.
+pub fn handled(kind: Kind, abi: u32) -> u64 {
+    RIGHTS
+        .iter()
+        .filter(|right| right.kind == kind && right.abi <= abi)
+        .fold(0, |bits, right| bits | right.bit)
+}
+
+/// `handled_access_fs` for an ABI.
+pub fn handled_fs(abi: u32) -> u64 {
+    handled(Kind::Fs, abi)
+}
+
+/// `handled_access_net` for an ABI.
+pub fn handled_net(abi: u32) -> u64 {
+    handled(Kind::Net, abi)
+}
+
+/// `scoped` for an ABI.
+pub fn scoped(abi: u32) -> u64 {
+    handled(Kind::Scope, abi)
+}
+
+/// What a rule for writable paths grants: reading, and all of writing. Not IOCTL_DEV, which is for the sandbox's own devices,
+/// and not RESOLVE_UNIX: connecting to a socket is a matter of the network rules.
+pub fn write_fs(abi: u32) -> u64 {
+    handled_fs(abi) & !IOCTL_DEV & !RESOLVE_UNIX
+}
+
+/// The rights that an ABI lacks.
+pub fn missing(abi: u32) -> impl Iterator<Item = &'static Right> {
+    RIGHTS.iter().filter(move |right| right.abi > abi)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use landlock::{ABI, Access, AccessFs, AccessNet, Scope};
+
+    #[test]
+    fn agrees_with_the_crate() {
+        for number in 0..=NEWEST_ABI + 2 {
+            let abi = ABI::from(number.cast_signed());
+            assert_eq!(handled_fs(number), AccessFs::from_all(abi).bits(), "fs {number}");
+            assert_eq!(handled_net(number), AccessNet::from_all(abi).bits(), "net {number}");
+            assert_eq!(scoped(number), Scope::from_all(abi).bits(), "scope {number}");
+            assert_eq!(FILE & handled_fs(number), AccessFs::from_file(abi).bits(), "file {number}");
+            assert_eq!(READ & handled_fs(number), AccessFs::from_read(abi).bits(), "read {number}");
+        }
+    }
+
+    #[test]
+    fn agrees_with_the_headers() {
+        use linux_raw_sys::landlock as kernel;
+        let bit = |name: &str| RIGHTS.iter().find(|right| right.name == name).unwrap().bit;
+        for (name, value) in [
+            ("FS_EXECUTE", kernel::LANDLOCK_ACCESS_FS_EXECUTE),
+            ("FS_WRITE_FILE", kernel::LANDLOCK_ACCESS_FS_WRITE_FILE),
+            ("FS_READ_FILE", kernel::LANDLOCK_ACCESS_FS_READ_FILE),
+            ("FS_READ_DIR", kernel::LANDLOCK_ACCESS_FS_READ_DIR),
+            ("FS_REMOVE_DIR", kernel::LANDLOCK_ACCESS_FS_REMOVE_DIR),
+            ("FS_REMOVE_FILE", kernel::LANDLOCK_ACCESS_FS_REMOVE_FILE),
+            ("FS_MAKE_CHAR", kernel::LANDLOCK_ACCESS_FS_MAKE_CHAR),
+            ("FS_MAKE_DIR", kernel::LANDLOCK_ACCESS_FS_MAKE_DIR),
+            ("FS_MAKE_REG", kernel::LANDLOCK_ACCESS_FS_MAKE_REG),
+            ("FS_MAKE_SOCK", kernel::LANDLOCK_ACCESS_FS_MAKE_SOCK),
+            ("FS_MAKE_FIFO", kernel::LANDLOCK_ACCESS_FS_MAKE_FIFO),
+            ("FS_MAKE_BLOCK", kernel::LANDLOCK_ACCESS_FS_MAKE_BLOCK),
+            ("FS_MAKE_SYM", kernel::LANDLOCK_ACCESS_FS_MAKE_SYM),
+            ("FS_REFER", kernel::LANDLOCK_ACCESS_FS_REFER),
+            ("FS_TRUNCATE", kernel::LANDLOCK_ACCESS_FS_TRUNCATE),
+            ("FS_IOCTL_DEV", kernel::LANDLOCK_ACCESS_FS_IOCTL_DEV),
+            ("NET_BIND_TCP", kernel::LANDLOCK_ACCESS_NET_BIND_TCP),
+            ("NET_CONNECT_TCP", kernel::LANDLOCK_ACCESS_NET_CONNECT_TCP),
+            ("SCOPE_ABSTRACT_UNIX_SOCKET", kernel::LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET),
+            ("SCOPE_SIGNAL", kernel::LANDLOCK_SCOPE_SIGNAL),
+        ] {
+            assert_eq!(bit(name), u64::from(value), "{name}");
+        }
+    }
+
+    #[test]
+    fn write_grants_no_devices_and_no_sockets() {
+        assert_eq!(write_fs(1), handled_fs(1));
+        assert_eq!(write_fs(10), handled_fs(4));
+        assert_eq!(missing(NEWEST_ABI).count(), 0);
+        assert!(missing(5).any(|right| right.name == "SCOPE_SIGNAL"));
+    }
 }

@@ -1,0 +1,359 @@
+//! The system calls that the filter judges: name, number per architecture, what happens, and why.
+//!
+//! Numbers are written by hand, because one filter holds the tables of two architectures (native and 32-bit);
+//! tests compare them with the kernel's own lists. `syscalls.tbl` beside this file has every call there is, for the
+//! names that users give.
+
+use std::fmt;
+
+use Action::{Args, Notify};
+use ArgRule::*;
+
+/// An architecture whose calls can be judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arch {
+    /// 64-bit x86.
+    X86_64,
+    /// 64-bit ARM.
+    Aarch64,
+    /// 32-bit x86: 32-bit programs, and `int 0x80` in 64-bit ones.
+    I386,
+}
+
+impl Arch {
+    /// The architecture that fence was built for.
+    #[cfg(target_arch = "x86_64")]
+    pub const HOST: Arch = Arch::X86_64;
+    /// The architecture that fence was built for.
+    #[cfg(target_arch = "aarch64")]
+    pub const HOST: Arch = Arch::Aarch64;
+
+    /// `AUDIT_ARCH_*`: how the kernel names it in `seccomp_data.arch`.
+    pub const fn audit(self) -> u32 {
+        match self {
+            Arch::X86_64 => 0xc000_003e,
+            Arch::Aarch64 => 0xc000_00b7,
+            Arch::I386 => 0x4000_0003,
+        }
+    }
+
+    /// The 32-bit architecture whose programs run beside the native ones under the same rules. 32-bit ARM has no
+    /// table: its programs are killed at their first call, because ENOSYS would let one whose calls nobody judges
+    /// go on.
+    pub const fn compat(self) -> Option<Arch> {
+        match self {
+            Arch::X86_64 => Some(Arch::I386),
+            Arch::Aarch64 | Arch::I386 => None,
+        }
+    }
+}
+
+/// What a refused call returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Errno(pub u16);
+
+/// Operation not permitted.
+pub const EPERM: Errno = Errno(1);
+/// Function not implemented: callers fall back to an older call.
+pub const ENOSYS: Errno = Errno(38);
+/// Protocol not supported.
+pub const EPROTONOSUPPORT: Errno = Errno(93);
+/// Operation not supported: what the kernel says where TCP fast open is off.
+pub const EOPNOTSUPP: Errno = Errno(95);
+/// Address family not supported: what a kernel without the family says (EPERM makes `useradd` and others abort).
+pub const EAFNOSUPPORT: Errno = Errno(97);
+
+impl fmt::Display for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            EPERM => f.write_str("EPERM"),
+            ENOSYS => f.write_str("ENOSYS"),
+            EPROTONOSUPPORT => f.write_str("EPROTONOSUPPORT"),
+            EOPNOTSUPP => f.write_str("EOPNOTSUPP"),
+            EAFNOSUPPORT => f.write_str("EAFNOSUPPORT"),
+            Errno(other) => write!(f, "errno {other}"),
+        }
+    }
+}
+
+/// What happens to a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// It goes on.
+    Allow,
+    /// It fails.
+    Refuse(Errno),
+    /// Its arguments decide.
+    Args(ArgRule),
+    /// The supervisor answers.
+    Notify,
+}
+
+/// How arguments decide: only values in registers, because memory can change after the look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ArgRule {
+    /// `unshare`: nothing but the flags known to make no namespace.
+    UnshareFlags,
+    /// `clone`: no CLONE_NEW* flag.
+    CloneFlags,
+    /// `ioctl`: not TIOCSTI, not TIOCLINUX.
+    TerminalInput,
+    /// `personality`: ask, or Linux with and without PER_LINUX32 and UNAME26.
+    Personality,
+    /// `clock_adjtime`: CLOCK_REALTIME only, where the kernel asks for CAP_SYS_TIME before it writes.
+    SystemClock,
+    /// `socket`: Unix, internet, netlink ROUTE.
+    Families,
+    /// `socket`: Unix, TCP, netlink ROUTE.
+    BrokeredFamilies,
+    /// `socket`: Unix, netlink ROUTE.
+    LocalFamilies,
+    /// `socketpair`: Unix.
+    UnixPair,
+    /// `socketcall`: not SYS_SOCKET, not SYS_SOCKETPAIR.
+    SocketcallNew,
+    /// `kill`: to 0 and -1 only job control.
+    GroupKill,
+    /// `pidfd_send_signal`: to a process group only job control.
+    GroupPidfd,
+    /// `sendmsg`: no MSG_FASTOPEN in the third argument.
+    FastOpenArg2,
+    /// `sendto`, `sendmmsg`: no MSG_FASTOPEN in the fourth argument.
+    FastOpenArg3,
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Action::Allow => "allowed",
+            Action::Refuse(errno) => return errno.fmt(f),
+            Notify => "fence decides",
+            Args(UnshareFlags | CloneFlags) => "EPERM for new namespaces",
+            Args(TerminalInput) => "EPERM for TIOCSTI and TIOCLINUX",
+            Args(Personality) => "EPERM for all but plain Linux",
+            Args(SystemClock) => "EPERM for all but CLOCK_REALTIME",
+            Args(Families) => "EAFNOSUPPORT for all but Unix, internet and netlink ROUTE",
+            Args(BrokeredFamilies) => {
+                "EAFNOSUPPORT or EPROTONOSUPPORT for all but Unix, TCP and netlink ROUTE"
+            }
+            Args(LocalFamilies) => "EAFNOSUPPORT for all but Unix and netlink ROUTE",
+            Args(UnixPair) => "EAFNOSUPPORT for all but Unix",
+            Args(SocketcallNew) => "EPERM for new sockets",
+            Args(GroupKill | GroupPidfd) => "EPERM for process groups, except job control",
+            Args(FastOpenArg2 | FastOpenArg3) => "EOPNOTSUPP for MSG_FASTOPEN",
+        })
+    }
+}
+
+/// A system call's number on each architecture that has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Numbers {
+    /// 64-bit x86.
+    pub x86_64: Option<u32>,
+    /// 64-bit ARM.
+    pub aarch64: Option<u32>,
+    /// 32-bit x86.
+    pub i386: Option<u32>,
+}
+
+impl Numbers {
+    /// The number on one architecture.
+    pub const fn on(&self, arch: Arch) -> Option<u32> {
+        match arch {
+            Arch::X86_64 => self.x86_64,
+            Arch::Aarch64 => self.aarch64,
+            Arch::I386 => self.i386,
+        }
+    }
+}
+
+/// One row: what happens to one system call, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// The kernel's name.
+    pub name: &'static str,
+    /// Its numbers.
+    pub numbers: Numbers,
+    /// What happens.
+    pub action: Action,
+    /// Why, for `fence plan` and the denial.
+    pub why: &'static str,
+}
+
+/// Marks an architecture that lacks the call.
+const NONE: i32 = -1;
+
+const fn number(written: i32) -> Option<u32> {
+    if written == NONE { None } else { Some(written.cast_unsigned()) }
+}
+
+/// A row; the numbers in the order x86_64, aarch64, i386.
+const fn rule(name: &'static str, numbers: [i32; 3], action: Action, why: &'static str) -> Rule {
+    let [x86_64, aarch64, i386] = numbers;
+    let numbers = Numbers { x86_64: number(x86_64), aarch64: number(aarch64), i386: number(i386) };
+    Rule { name, numbers, action, why }
+}
+
+const REFUSE: Action = Action::Refuse(EPERM);
+const MISSING: Action = Action::Refuse(ENOSYS);
+
+/// Number ranges (first, last) of x86_64 that are no calls of this architecture and answer ENOSYS, as a kernel without
+/// x32 does. x32 is the same table again with bit 30 set; up to Linux 5.3 its own calls (ptrace, ioctl, kexec_load,
+/// process_vm_writev…, 512–547) also ran without that bit. -1 stays allowed: it is what a tracer writes to skip a call.
+pub const X32: [(u32, u32); 2] = [(512, 547), (0x4000_0000, 0xffff_fffe)];
+
+/// Always blocked.
+#[rustfmt::skip]
+pub static BLOCKED: &[Rule] = &[
+    // Other processes' memory, state and open files.
+    rule("ptrace",            [ 101,  117,   26], REFUSE, "reads, writes and steers other processes"),
+    rule("process_vm_readv",  [ 310,  270,  347], REFUSE, "reads another process's memory"),
+    rule("process_vm_writev", [ 311,  271,  348], REFUSE, "writes another process's memory"),
+    rule("process_madvise",   [ 440,  440,  440], REFUSE, "acts on another process's memory"),
+    rule("pidfd_getfd",       [ 438,  438,  438], REFUSE, "takes an open file from another process"),
+    rule("kcmp",              [ 312,  272,  349], REFUSE, "tells which kernel objects two processes share: a help against kernel address randomisation"),
+    rule("move_pages",        [ 279,  239,  317], REFUSE, "moves another process's memory, and tells which pages are shared"),
+    rule("migrate_pages",     [ 256,  238,  294], REFUSE, "moves another process's memory"),
+    rule("perf_event_open",   [ 298,  241,  336], REFUSE, "measures other processes and the kernel; a large attack surface"),
+    rule("userfaultfd",       [ 323,  282,  374], REFUSE, "stops the kernel in the middle of a copy: the usual help for kernel exploits"),
+    // Programs and queues inside the kernel.
+    rule("bpf",               [ 321,  280,  357], REFUSE, "loads programs into the kernel"),
+    rule("io_uring_setup",    [ 425,  425,  425], MISSING, "does file and network work that no filter sees; ENOSYS so that programs fall back"),
+    rule("io_uring_enter",    [ 426,  426,  426], MISSING, "as io_uring_setup, for a ring that was inherited"),
+    rule("io_uring_register", [ 427,  427,  427], MISSING, "as io_uring_setup, for a ring that was inherited"),
+    // Keys: the keyring is not in any namespace.
+    rule("keyctl",            [ 250,  219,  288], REFUSE, "reads the caller's session keyring"),
+    rule("add_key",           [ 248,  217,  286], REFUSE, "changes the caller's session keyring"),
+    rule("request_key",       [ 249,  218,  287], REFUSE, "reads the caller's session keyring, and starts a helper on the host"),
+    // Mounts, old interface and new.
+    rule("mount",             [ 165,   40,   21], REFUSE, "changes what is mounted, and so the file rules"),
+    rule("umount2",           [ 166,   39,   52], REFUSE, "uncovers what a mount hides"),
+    rule("umount",            [NONE, NONE,   22], REFUSE, "umount2 of 32-bit programs, without flags"),
+    rule("pivot_root",        [ 155,   41,  217], REFUSE, "replaces the root directory"),
+    rule("chroot",            [ 161,   51,   61], REFUSE, "replaces the root directory: a known way out of one"),
+    rule("open_tree",         [ 428,  428,  428], REFUSE, "takes a copy of a mount, without the mounts that hide parts of it"),
+    rule("open_tree_attr",    [ 467,  467,  467], REFUSE, "as open_tree, with other attributes"),
+    rule("move_mount",        [ 429,  429,  429], REFUSE, "changes what is mounted"),
+    rule("fsopen",            [ 430,  430,  430], REFUSE, "makes a new file system to mount"),
+    rule("fsconfig",          [ 431,  431,  431], REFUSE, "as fsopen"),
+    rule("fsmount",           [ 432,  432,  432], REFUSE, "as fsopen"),
+    rule("fspick",            [ 433,  433,  433], REFUSE, "changes a mounted file system"),
+    rule("mount_setattr",     [ 442,  442,  442], REFUSE, "takes read-only off a mount"),
+    rule("open_by_handle_at", [ 304,  265,  342], REFUSE, "opens files by inode, past every directory and mount that hides them"),
+    // Namespaces: inside a new user namespace every capability is back.
+    rule("unshare",           [ 272,   97,  310], Args(UnshareFlags), "a new user namespace gives all capabilities back"),
+    rule("clone",             [  56,  220,  120], Args(CloneFlags), "a new user namespace gives all capabilities back"),
+    rule("clone3",            [ 435,  435,  435], MISSING, "its flags are behind a pointer; ENOSYS so that the C library falls back to clone"),
+    rule("setns",             [ 308,  268,  346], REFUSE, "enters another namespace"),
+    // The terminal and sockets.
+    rule("ioctl",             [  16,   29,   54], Args(TerminalInput), "TIOCSTI and TIOCLINUX type commands into the caller's terminal"),
+    rule("vhangup",           [ 153,   58,  111], REFUSE, "hangs up the caller's terminal"),
+    rule("socket",            [  41,  198,  359], Args(Families), "vsock reaches the hypervisor's host; rare families are attack surface"),
+    rule("socketpair",        [  53,  199,  360], Args(UnixPair), "loads and runs the code of any family before it says no"),
+    rule("socketcall",        [NONE, NONE,  102], Args(SocketcallNew), "32-bit socket(2) with the family behind a pointer; the direct call (Linux 4.3) is judged by it"),
+    // The machine as a whole.
+    rule("init_module",       [ 175,  105,  128], REFUSE, "loads code into the kernel"),
+    rule("finit_module",      [ 313,  273,  350], REFUSE, "loads code into the kernel"),
+    rule("delete_module",     [ 176,  106,  129], REFUSE, "removes code from the kernel"),
+    rule("kexec_load",        [ 246,  104,  283], REFUSE, "replaces the kernel"),
+    rule("kexec_file_load",   [ 320,  294, NONE], REFUSE, "replaces the kernel"),
+    rule("reboot",            [ 169,  142,   88], REFUSE, "stops the machine"),
+    rule("swapon",            [ 167,  224,   87], REFUSE, "changes swap space"),
+    rule("swapoff",           [ 168,  225,  115], REFUSE, "changes swap space"),
+    rule("acct",              [ 163,   89,   51], REFUSE, "writes a record of every process to a file"),
+    rule("syslog",            [ 103,  116,  103], REFUSE, "reads and clears the kernel's log"),
+    rule("sethostname",       [ 170,  161,   74], REFUSE, "renames the machine"),
+    rule("setdomainname",     [ 171,  162,  121], REFUSE, "renames the machine"),
+    rule("quotactl",          [ 179,   60,  131], REFUSE, "changes disk quotas"),
+    rule("quotactl_fd",       [ 443,  443,  443], REFUSE, "changes disk quotas"),
+    rule("ioperm",            [ 173, NONE,  101], REFUSE, "talks to hardware ports"),
+    rule("iopl",              [ 172, NONE,  110], REFUSE, "talks to hardware ports"),
+    rule("lookup_dcookie",    [ 212,   18,  253], REFUSE, "tells paths from the profiler's cookies (gone in Linux 6.7)"),
+    rule("nfsservctl",        [ 180,   42,  169], REFUSE, "steers the NFS server (gone in Linux 3.1)"),
+    rule("_sysctl",           [ 156, NONE,  149], MISSING, "writes /proc/sys past its read-only mount (gone in Linux 5.5)"),
+    rule("uselib",            [ 134, NONE,   86], REFUSE, "loads a library at an address that the file names (gone in Linux 6.7)"),
+    rule("vm86",              [NONE, NONE,  166], REFUSE, "16-bit mode: attack surface without a use here"),
+    rule("vm86old",           [NONE, NONE,  113], REFUSE, "as vm86"),
+    // Clocks. adjtimex has no row: its mode is behind a pointer, a plain read must pass, and the
+    // kernel asks for CAP_SYS_TIME, which no sandboxed program has, when it writes.
+    rule("settimeofday",      [ 164,  170,   79], REFUSE, "sets the clock"),
+    rule("stime",             [NONE, NONE,   25], REFUSE, "sets the clock"),
+    rule("clock_settime",     [ 227,  112,  264], REFUSE, "sets a clock"),
+    rule("clock_settime64",   [NONE, NONE,  404], REFUSE, "sets a clock"),
+    rule("clock_adjtime",     [ 305,  266,  343], Args(SystemClock), "a device clock needs no capability, only a writable file"),
+    rule("clock_adjtime64",   [NONE, NONE,  405], Args(SystemClock), "a device clock needs no capability, only a writable file"),
+    // Execution domains.
+    rule("personality",       [ 135,   92,  136], Args(Personality), "turns address randomisation off and data executable"),
+];
+
+/// Added where Landlock cannot scope signals (below ABI 6).
+#[rustfmt::skip]
+pub static GROUP_KILL: &[Rule] = &[
+    rule("kill",              [  62,  129,   37], Args(GroupKill), "kill(0) and kill(-1) reach the caller's script: its process group is ours"),
+    rule("pidfd_send_signal", [ 424,  424,  424], Args(GroupPidfd), "reaches a process group by its leader's pidfd (Linux 6.9)"),
+];
+
+/// Added where the network is the host's and every connection goes through fence.
+#[rustfmt::skip]
+pub static BROKERED: &[Rule] = &[
+    rule("socket",            [  41,  198,  359], Args(BrokeredFamilies), "only TCP, which the broker can judge; MPTCP, SCTP and UDP walk past Landlock"),
+    rule("socketcall",        [NONE, NONE,  102], REFUSE, "32-bit socket calls with their arguments behind a pointer; the direct calls (Linux 4.3) are judged"),
+    rule("connect",           [  42,  203,  362], Notify, "fence connects to what the policy allows"),
+    rule("listen",            [  50,  201,  363], Notify, "a listen without bind takes a port on every address"),
+    rule("sendto",            [  44,  206,  369], Args(FastOpenArg3), "MSG_FASTOPEN connects without connect(2)"),
+    rule("sendmsg",           [  46,  211,  370], Args(FastOpenArg2), "MSG_FASTOPEN connects without connect(2)"),
+    rule("sendmmsg",          [ 307,  269,  345], Args(FastOpenArg3), "MSG_FASTOPEN connects without connect(2)"),
+];
+
+/// Added where the network is the host's and nobody can broker connections.
+#[rustfmt::skip]
+pub static LOCAL_ONLY: &[Rule] = &[
+    rule("socket",            [  41,  198,  359], Args(LocalFamilies), "no network namespace and no broker: no internet sockets"),
+];
+
+/// Added where the IPC namespace is the host's. ENOSYS is what a kernel without SysV IPC says.
+#[rustfmt::skip]
+pub static SHARED_IPC: &[Rule] = &[
+    rule("shmget",            [  29,  194,  395], MISSING, "SysV shared memory of the host"),
+    rule("shmat",             [  30,  196,  397], MISSING, "SysV shared memory of the host"),
+    rule("shmctl",            [  31,  195,  396], MISSING, "SysV shared memory of the host"),
+    rule("msgget",            [  68,  186,  399], MISSING, "SysV queues of the host"),
+    rule("msgsnd",            [  69,  189,  400], MISSING, "SysV queues of the host"),
+    rule("msgrcv",            [  70,  188,  401], MISSING, "SysV queues of the host"),
+    rule("msgctl",            [  71,  187,  402], MISSING, "SysV queues of the host"),
+    rule("semget",            [  64,  190,  393], MISSING, "SysV semaphores of the host"),
+    rule("semop",             [  65,  193, NONE], MISSING, "SysV semaphores of the host"),
+    rule("semtimedop",        [ 220,  192, NONE], MISSING, "SysV semaphores of the host"),
+    rule("semtimedop_time64", [NONE, NONE,  420], MISSING, "SysV semaphores of the host"),
+    rule("semctl",            [  66,  191,  394], MISSING, "SysV semaphores of the host"),
+    rule("ipc",               [NONE, NONE,  117], MISSING, "all SysV calls of 32-bit programs"),
+    rule("mq_open",           [ 240,  180,  277], MISSING, "POSIX queues of the host"),
+    rule("mq_unlink",         [ 241,  181,  278], MISSING, "POSIX queues of the host"),
+];
+
+/// Added where a supervisor judges every command.
+#[rustfmt::skip]
+pub static EXEC: &[Rule] = &[
+    rule("execve",            [  59,  221,   11], Notify, "the supervisor judges the command"),
+    rule("execveat",          [ 322,  281,  358], Notify, "the supervisor judges the command"),
+];
+
+/// A call of `syscalls.tbl` by its name.
+pub fn find(name: &str) -> Option<(&'static str, Numbers)> {
+    all().find(|(known, _)| *known == name)
+}
+
+/// Every call of `syscalls.tbl`, sorted by name. Parsed at each use: only names that users give need it.
+pub fn all() -> impl Iterator<Item = (&'static str, Numbers)> {
+    const TABLE: &str = include_str!("syscalls.tbl");
+    TABLE.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
+        let mut words = line.split(' ');
+        let name = words.next()?;
+        let mut next = || words.next().and_then(|word| word.parse().ok());
+        Some((name, Numbers { x86_64: next(), aarch64: next(), i386: next() }))
+    })
+}
+
+#[cfg(test)]
+#[path = "syscalls_tests.rs"]
+mod tests;
