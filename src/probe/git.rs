@@ -1,7 +1,379 @@
-//! stub
-use crate::error::Result;
+//! The directories of a git repository, and what in them makes git on the host run code.
+//!
+//! A repository may come from anyone: each file is read to a bound and only if it is a regular one, references are followed
+//! once as git does, and where there is more to look at than the bound, the answer is an error: an unprotected `config`
+//! would run code at the next `git status`.
+
+use crate::error::{Failure, Result};
 use crate::facts::Repository;
-use std::path::Path;
-pub fn look(_t: &Path, _a: bool) -> Result<Option<Repository>> {
-    Ok(None)
+use rustix::fs::{Mode, OFlags};
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs::{File, FileType};
+use std::io::{ErrorKind, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// What git obeys in each of its directories. `commondir` and `gitdir` say where the rest is.
+const OBEYED: [&str; 3] = ["hooks", "commondir", "gitdir"];
+/// The same, left out when the user lets the configuration be written.
+const CONFIGURATION: [&str; 2] = ["config", "config.worktree"];
+/// Directories below `modules` and `worktrees` that are looked at.
+const MOST_DIRECTORIES: usize = 10_000;
+/// How deep modules may lie in modules.
+const DEEPEST: usize = 32;
+/// `gitdir: PATH`, `commondir`: a path and a few words.
+const LONGEST_REFERENCE: u64 = 8 * 1024;
+/// A module's `config`.
+const LONGEST_CONFIG: u64 = 1024 * 1024;
+
+/// The repository whose work tree, or bare repository, `top` is; `git_config`: the user lets its configuration be
+/// written. Some of `protect` may be symbolic links.
+pub fn look(top: &Path, git_config: bool) -> Result<Option<Repository>> {
+    let dot_git = top.join(".git");
+    let mut search = Search { git_config, dirs: BTreeSet::new(), protect: BTreeSet::new(), looked: 0 };
+    let git_dir = match kind(&dot_git) {
+        Some(kind) if kind.is_file() => {
+            search.protect.insert(dot_git.clone());
+            match reference(&dot_git, "gitdir:")? {
+                Some(git_dir) => git_dir,
+                None => return Ok(Some(broken(top, search))),
+            }
+        }
+        Some(_) => dot_git.clone(),
+        None if is_git_dir(top) => top.to_path_buf(),
+        None => return Ok(None),
+    };
+    let Some(git_dir) = directory(&git_dir) else { return Ok(Some(broken(top, search))) };
+    let common_dir = common_dir(&git_dir)?;
+    let linked = is_linked(&dot_git, &git_dir, &common_dir)?;
+    search.git_dir(&git_dir, 0)?;
+    search.git_dir(&common_dir, 0)?;
+    let protect = search.protect.into_iter().collect();
+    Ok(Some(Repository { work_tree: top.to_path_buf(), git_dir, common_dir, linked, protect }))
+}
+
+/// A `.git` that leads nowhere: git refuses it, and nothing but the reference itself can be protected.
+fn broken(top: &Path, search: Search) -> Repository {
+    let nowhere = top.join(".git");
+    Repository {
+        work_tree: top.to_path_buf(),
+        git_dir: nowhere.clone(),
+        common_dir: nowhere,
+        linked: false,
+        protect: search.protect.into_iter().collect(),
+    }
+}
+
+/// As git decides: HEAD, and objects and refs here or in the common directory.
+fn is_git_dir(dir: &Path) -> bool {
+    let has = |name: &str| dir.join(name).is_dir();
+    kind(&dir.join("HEAD")).is_some()
+        && (has("objects") && has("refs") || kind(&dir.join("commondir")).is_some())
+}
+
+fn common_dir(git_dir: &Path) -> Result<PathBuf> {
+    let named = reference(&git_dir.join("commondir"), "")?;
+    Ok(named.and_then(|path| directory(&path)).unwrap_or_else(|| git_dir.to_path_buf()))
+}
+
+/// The common directory of a linked work tree has to be writable for `git commit`, so a hostile `.git` must not be able to
+/// name any repository of the host: the repository itself has to have this work tree in its list.
+fn is_linked(dot_git: &Path, git_dir: &Path, common_dir: &Path) -> Result<bool> {
+    let listed =
+        directory(&common_dir.join("worktrees")).is_some_and(|list| git_dir.parent() == Some(list.as_path()));
+    let is_file = kind(dot_git).is_some_and(|kind| kind.is_file());
+    if !listed || !is_file {
+        return Ok(false);
+    }
+    let back = reference(&git_dir.join("gitdir"), "")?;
+    let (back, here) = (back.and_then(|path| path.canonicalize().ok()), dot_git.canonicalize().ok());
+    Ok(back.is_some() && back == here)
+}
+
+struct Search {
+    git_config: bool,
+    /// Directories that were looked at, canonical.
+    dirs: BTreeSet<PathBuf>,
+    protect: BTreeSet<PathBuf>,
+    looked: usize,
+}
+
+impl Search {
+    /// What counts in a git directory, its modules and its linked work trees.
+    fn git_dir(&mut self, dir: &Path, depth: usize) -> Result<()> {
+        if !self.dirs.insert(dir.to_path_buf()) {
+            return Ok(());
+        }
+        let names = OBEYED.iter().chain(CONFIGURATION.iter().filter(|_| !self.git_config));
+        let paths = names.map(|name| dir.join(name)).filter(|path| kind(path).is_some());
+        self.protect.extend(paths.collect::<Vec<_>>());
+        self.modules(&dir.join("modules"), depth + 1)?;
+        for worktree in self.children(&dir.join("worktrees"))? {
+            // The `.git` of a linked work tree, which says where its git directory is.
+            if let Some(dot_git) = reference(&worktree.join("gitdir"), "")? {
+                self.reference_file(&dot_git);
+            }
+            self.git_dir(&worktree, depth + 1)?;
+        }
+        Ok(())
+    }
+
+    /// Modules have names with slashes, so a directory below `modules` may be one, or lead to some. A link is followed to a
+    /// repository, but not searched: it may lead anywhere.
+    fn modules(&mut self, dir: &Path, depth: usize) -> Result<()> {
+        let Some(dir) = directory(dir).filter(|dir| self.dirs.insert(dir.clone())) else { return Ok(()) };
+        if depth > DEEPEST {
+            return Err(too_much(&dir));
+        }
+        for child in self.children(&dir)? {
+            if is_git_dir(&child) {
+                self.git_dir(&child, depth)?;
+                if let Some(work_tree) = work_tree(&child)? {
+                    self.reference_file(&work_tree.join(".git"));
+                }
+            } else if child.starts_with(&dir) {
+                self.modules(&child, depth + 1)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The `.git` file of another work tree, when it is a file: written anew, it would name any git directory.
+    fn reference_file(&mut self, dot_git: &Path) {
+        if kind(dot_git).is_some_and(|kind| kind.is_file()) {
+            self.protect.insert(dot_git.to_path_buf());
+        }
+    }
+
+    /// The directories in `dir`, canonical; a link to a directory counts, for git follows it.
+    fn children(&mut self, dir: &Path) -> Result<Vec<PathBuf>> {
+        let entries = match std::fs::read_dir(dir) {
+            Ok(entries) => entries,
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                return Ok(vec![]);
+            }
+            Err(error) => return Err(unreadable(dir, &error)),
+        };
+        let mut children = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|error| unreadable(dir, &error))?;
+            self.looked += 1;
+            if self.looked > MOST_DIRECTORIES {
+                return Err(too_much(dir));
+            }
+            if entry.file_type().is_ok_and(|kind| kind.is_dir() || kind.is_symlink()) {
+                children.extend(directory(&entry.path()));
+            }
+        }
+        Ok(children)
+    }
+}
+
+/// The work tree that a module's configuration names.
+fn work_tree(git_dir: &Path) -> Result<Option<PathBuf>> {
+    let Some(text) = read(&git_dir.join("config"), LONGEST_CONFIG)? else { return Ok(None) };
+    let mut values = text.split(|b| *b == b'\n').filter_map(|line| {
+        let (key, value) = line.split_at_checked(line.iter().position(|b| *b == b'=')?)?;
+        key.trim_ascii().eq_ignore_ascii_case(b"worktree").then(|| unquote(value[1..].trim_ascii()))
+    });
+    Ok(values.next_back().map(|value| git_dir.join(OsStr::from_bytes(value))))
+}
+
+fn unquote(value: &[u8]) -> &[u8] {
+    value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value)
+}
+
+/// The path that a file of one line names, relative to the file's directory.
+fn reference(file: &Path, prefix: &str) -> Result<Option<PathBuf>> {
+    let Some(text) = read(file, LONGEST_REFERENCE)? else { return Ok(None) };
+    let line = text.strip_prefix(prefix.as_bytes()).map(<[u8]>::trim_ascii);
+    Ok(line.filter(|line| !line.is_empty()).map(|line| match file.parent() {
+        Some(dir) => dir.join(OsStr::from_bytes(line)),
+        None => PathBuf::from(OsStr::from_bytes(line)),
+    }))
+}
+
+/// A regular file of at most `most` bytes; `None` when there is no such file. Not blocked by a FIFO.
+fn read(path: &Path, most: u64) -> Result<Option<Vec<u8>>> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let mut file = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(fd) => File::from(fd),
+        Err(errno) => {
+            let error = std::io::Error::from(errno);
+            let absent = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory);
+            return if absent { Ok(None) } else { Err(unreadable(path, &error)) };
+        }
+    };
+    let mut text = Vec::new();
+    let regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
+    if !regular {
+        return Ok(None);
+    }
+    (&mut file).take(most + 1).read_to_end(&mut text).map_err(|error| unreadable(path, &error))?;
+    if text.len() as u64 > most {
+        return Err(too_much(path));
+    }
+    Ok(Some(text))
+}
+
+/// What stands at a path, links not followed.
+fn kind(path: &Path) -> Option<FileType> {
+    path.symlink_metadata().ok().map(|metadata| metadata.file_type())
+}
+
+/// The canonical path of a directory.
+fn directory(path: &Path) -> Option<PathBuf> {
+    path.canonicalize().ok().filter(|path| path.is_dir())
+}
+
+fn too_much(path: &Path) -> Failure {
+    Failure::new(format!(
+        "cannot protect the git repository: {} is larger than any that git makes",
+        path.display()
+    ))
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
+    let failure = Failure::new(format!("cannot protect the git repository: cannot read {}", path.display()));
+    match error.raw_os_error() {
+        Some(errno) => failure.errno(errno),
+        None => failure,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test stops on what it does not expect")]
+mod tests {
+    use super::super::glob_compat::Temp;
+    use super::*;
+    use std::fs;
+
+    /// What `git init` makes, of what counts here.
+    fn git_dir(temp: &Temp, path: &str) {
+        let names = ["HEAD", "objects/", "refs/", "config", "hooks/"];
+        temp.make(&names.map(|name| format!("{path}/{name}")));
+    }
+
+    fn write(temp: &Temp, path: &str, text: &str) {
+        temp.make(&[path]);
+        fs::write(temp.0.join(path), text).unwrap();
+    }
+
+    fn look_at(temp: &Temp, top: &str) -> (Repository, Vec<String>) {
+        let repository = look(&temp.0.join(top), false).unwrap().unwrap();
+        let protect = temp.relative(&repository.protect);
+        (repository, protect)
+    }
+
+    #[test]
+    fn an_ordinary_repository() {
+        let temp = Temp::new("git-plain");
+        git_dir(&temp, "w/.git");
+        temp.make(&["w/.git/commondir/", "plain/x"]);
+        let (repository, protect) = look_at(&temp, "w");
+        assert_eq!(protect, ["w/.git/commondir", "w/.git/config", "w/.git/hooks"]);
+        assert_eq!((&repository.git_dir, repository.linked), (&repository.common_dir, false));
+        let allowed = look(&temp.0.join("w"), true).unwrap().unwrap();
+        assert_eq!(temp.relative(&allowed.protect), ["w/.git/commondir", "w/.git/hooks"]);
+        assert_eq!(look(&temp.0.join("plain"), false).unwrap(), None);
+    }
+
+    #[test]
+    fn a_bare_repository() {
+        let temp = Temp::new("git-bare");
+        git_dir(&temp, "b");
+        let (repository, protect) = look_at(&temp, "b");
+        assert_eq!(repository.git_dir, temp.0.join("b"));
+        assert_eq!(protect, ["b/config", "b/hooks"]);
+    }
+
+    #[test]
+    fn a_linked_work_tree() {
+        let temp = Temp::new("git-linked");
+        git_dir(&temp, "main/.git");
+        write(&temp, "main/.git/worktrees/one/commondir", "../..\n");
+        write(&temp, "main/.git/worktrees/one/gitdir", &format!("{}/one/.git\n", temp.0.display()));
+        write(&temp, "main/.git/worktrees/one/HEAD", "ref: refs/heads/one\n");
+        write(&temp, "one/.git", &format!("gitdir: {}/main/.git/worktrees/one\n", temp.0.display()));
+        let (repository, protect) = look_at(&temp, "one");
+        assert!(repository.linked);
+        assert_eq!(repository.git_dir, temp.0.join("main/.git/worktrees/one"));
+        assert_eq!(repository.common_dir, temp.0.join("main/.git"));
+        let all = [
+            "main/.git/config",
+            "main/.git/hooks",
+            "main/.git/worktrees/one/commondir",
+            "main/.git/worktrees/one/gitdir",
+            "one/.git",
+        ];
+        assert_eq!(protect, all);
+        assert_eq!(look_at(&temp, "main").1, all);
+    }
+
+    #[test]
+    fn a_work_tree_that_no_repository_knows_is_not_linked() {
+        let temp = Temp::new("git-hostile");
+        git_dir(&temp, "victim/.git");
+        temp.make(&["victim/.git/worktrees/one/"]);
+        // Its own git directory, which claims the victim's as its common directory.
+        git_dir(&temp, "w/fake");
+        write(&temp, "w/fake/commondir", "../../victim/.git");
+        write(&temp, "w/fake/gitdir", "../.git");
+        write(&temp, "w/.git", "gitdir: fake");
+        let (repository, protect) = look_at(&temp, "w");
+        assert!(!repository.linked);
+        assert_eq!(repository.common_dir, temp.0.join("victim/.git"));
+        assert!(protect.contains(&"w/fake/commondir".to_string()) && protect.contains(&"w/.git".to_string()));
+        // The victim's list entry without a way back.
+        write(&temp, "w/.git", "gitdir: ../victim/.git/worktrees/one");
+        write(&temp, "victim/.git/worktrees/one/commondir", "../..");
+        write(&temp, "victim/.git/worktrees/one/gitdir", "/elsewhere/.git");
+        assert!(!look_at(&temp, "w").0.linked);
+    }
+
+    #[test]
+    fn modules() {
+        let temp = Temp::new("git-modules");
+        for path in ["w/.git", "w/.git/modules/a", "w/.git/modules/lib/b", "w/.git/modules/a/modules/c"] {
+            git_dir(&temp, path);
+        }
+        write(&temp, "w/.git/modules/lib/b/config", "[core]\n\tworktree = ../../../../lib/b\n");
+        write(&temp, "w/lib/b/.git", "gitdir: ../../.git/modules/lib/b\n");
+        temp.make(&["w/.git/modules/loop -> .", "w/.git/modules/up -> ../..", "w/.git/modules/root -> /"]);
+        let (_, protect) = look_at(&temp, "w");
+        let dirs = ["w/.git", "w/.git/modules/a", "w/.git/modules/lib/b", "w/.git/modules/a/modules/c"];
+        for path in dirs.iter().flat_map(|dir| [format!("{dir}/config"), format!("{dir}/hooks")]) {
+            assert!(protect.contains(&path), "{path}: {protect:?}");
+        }
+        assert!(protect.iter().any(|path| path.ends_with("../../../../lib/b/.git")), "{protect:?}");
+    }
+
+    #[test]
+    fn beyond_the_bounds_is_an_error() {
+        let temp = Temp::new("git-bounds");
+        git_dir(&temp, "w/.git");
+        temp.make(&[format!("w/.git/modules/{}", "m/".repeat(DEEPEST + 1))]);
+        assert!(look(&temp.0.join("w"), false).is_err());
+        write(&temp, "v/.git", &format!("gitdir: {}", "x".repeat(10_000)));
+        assert!(look(&temp.0.join("v"), false).is_err());
+        write(&temp, "u/.git", "nothing of the kind");
+        assert_eq!(look_at(&temp, "u").1, ["u/.git"]);
+    }
+
+    #[test]
+    fn a_fifo_does_not_block() {
+        let temp = Temp::new("git-fifo");
+        git_dir(&temp, "w/.git");
+        let fifo = temp.0.join("w/.git/commondir");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &fifo,
+            rustix::fs::FileType::Fifo,
+            Mode::from_raw_mode(0o600),
+            0,
+        )
+        .unwrap();
+        assert_eq!(look_at(&temp, "w").1, ["w/.git/commondir", "w/.git/config", "w/.git/hooks"]);
+    }
 }

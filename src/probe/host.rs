@@ -7,6 +7,7 @@ use crate::error::{Failure, Result};
 use crate::facts::{Descriptor, Facts, Found, Kind};
 use crate::plan::{command, files, private};
 use crate::sys;
+use crate::tables::protected::DEPTH;
 use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fcntl_getfl, fstat, open, readlinkat};
 use rustix::termios::isatty;
 use std::ffi::OsStr;
@@ -34,12 +35,14 @@ pub fn look(policy: &Policy, run: &Run, cwd: &Path, home: Option<&Path>) -> Resu
     let empty_root = policy.filesystem.default_deny_read;
     for name in ["TMPDIR", "XDG_RUNTIME_DIR"] {
         let path = std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        path.into_iter().for_each(|path| add(&mut facts, path, false));
+        path.into_iter().for_each(|path| add(&mut facts, path));
     }
     for path in files::literal_paths(policy, run, cwd, home) {
-        add(&mut facts, path, empty_root);
+        add(&mut facts, path);
     }
     facts.read_only_stdio = read_only_stdio();
+    facts.executable = std::fs::read_link("/proc/self/exe").ok();
+    facts.executable.clone().into_iter().for_each(|path| add(&mut facts, path));
     look_at_words(&mut facts, run);
     root_entries(&mut facts, empty_root);
     globs(&mut facts, policy, cwd, home)?;
@@ -110,17 +113,21 @@ fn executable(file: &Path) -> bool {
 }
 
 /// Puts what stands at `path` into the facts, once.
-fn add(facts: &mut Facts, path: PathBuf, with_links: bool) {
+fn add(facts: &mut Facts, path: PathBuf) {
     if facts.paths.contains_key(&path) {
         return;
     }
-    let found = find_below_canonical(facts, &path).unwrap_or_else(|| find(&path));
-    if let Some(mut found) = found {
-        if with_links && found.real != path {
-            found.links = links_on(&path);
-        }
+    let found = find_below_canonical(facts, &path).unwrap_or_else(|| find_with_links(&path));
+    if let Some(found) = found {
         facts.paths.insert(path, found);
     }
+}
+
+/// The same as [`find`], with the symbolic links on the way.
+fn find_with_links(path: &Path) -> Option<Found> {
+    let found = find(path)?;
+    let links = if found.real == path { Vec::new() } else { links_on(path) };
+    Some(Found { links, ..found })
 }
 
 /// The short way for a path whose directory is known to be canonical: one lstat. `None` when it does not apply.
@@ -191,7 +198,7 @@ fn look_at_words(facts: &mut Facts, run: &Run) {
     let words = files::words(run).map(|word| facts.cwd.join(word));
     let stdio = facts.read_only_stdio.iter().map(|(_, path)| path.clone());
     for path in words.chain(stdio).filter(|path| private::covers(path)).collect::<Vec<_>>() {
-        add(facts, path, false);
+        add(facts, path);
     }
 }
 
@@ -206,7 +213,7 @@ fn root_entries(facts: &mut Facts, needed: bool) {
     facts.root_entries.sort();
     for path in facts.root_entries.clone() {
         facts.paths.remove(&path);
-        add(facts, path, true);
+        add(facts, path);
     }
 }
 
@@ -217,7 +224,7 @@ fn globs(facts: &mut Facts, policy: &Policy, cwd: &Path, home: Option<&Path>) ->
     }
     let matches = walk::expand(&patterns, cwd, home)?;
     for (pattern, paths) in patterns.into_iter().zip(matches) {
-        facts.globs.insert(pattern, paths.iter().filter_map(|path| find(path)).collect());
+        facts.globs.insert(pattern, paths.iter().filter_map(|path| find_with_links(path)).collect());
     }
     Ok(())
 }
@@ -228,14 +235,12 @@ fn protected(facts: &mut Facts, policy: &Policy) -> Result<()> {
     let writable = files::writable_roots(policy, facts);
     if writable.iter().any(|root| facts.cwd.starts_with(root)) {
         let cwd = facts.cwd.clone();
-        let (names, tops) = walk::protected(&cwd)?;
-        for path in names {
-            if let Some(found) = find(&path) {
-                facts.protected.push(path.clone());
-                facts.paths.insert(path, found);
-            }
+        let names = super::protected::look(&cwd, DEPTH, policy.filesystem.allow_git_config)?;
+        for path in names.paths {
+            add(facts, path.clone());
+            facts.protected.push(path);
         }
-        for top in tops {
+        for top in names.work_trees {
             repository(facts, policy, &top)?;
         }
     }
@@ -259,7 +264,7 @@ fn repository(facts: &mut Facts, policy: &Policy, top: &Path) -> Result<()> {
     }
     let Some(dirs) = git::look(top, policy.filesystem.allow_git_config)? else { return Ok(()) };
     for path in &dirs.protect {
-        add(facts, path.clone(), false);
+        add(facts, path.clone());
     }
     facts.git.push(dirs);
     Ok(())

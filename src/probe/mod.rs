@@ -1,5 +1,9 @@
 //! The only reader of the host before launch: tries, never guesses from versions.
 
+pub(crate) mod dir;
 pub mod git;
+#[cfg(test)]
+mod glob_compat;
 pub mod host;
+pub mod protected;
 pub mod walk;

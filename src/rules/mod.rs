@@ -3,6 +3,8 @@
 pub mod command;
 mod defaults;
 pub mod glob;
+pub mod globset;
+pub mod name;
 pub mod prefix;
 pub mod shell;
 pub mod ssh;

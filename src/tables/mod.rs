@@ -2,4 +2,5 @@
 
 pub mod landlock;
 pub mod paths;
+pub mod protected;
 pub mod syscalls;
