@@ -6,6 +6,10 @@
 //! when the environment variable FENCE_MUST names the feature.
 
 mod harness;
+mod old;
 mod poll;
 mod processes;
+mod pty;
 mod smoke;
+mod status;
+mod syscalls;
