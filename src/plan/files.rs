@@ -361,12 +361,14 @@ impl Builder<'_> {
         path.ancestors().any(|p| matches!(self.rules.places.get(p), Some(Rule { place: Place::Write, .. })))
     }
 
-    /// The working directory, and files named by the command, stay visible when they lie in a private place.
+    /// The working directory, and files named by the command or on stdin, stay visible when they lie in a private place.
     fn shown_in_private(&mut self, run: &Run) {
         let facts = self.facts;
         let cwd = Found { real: facts.cwd.clone(), kind: Kind::Directory, links: vec![], nlink: 1 };
-        let words = words(run).filter_map(|word| facts.at(facts.cwd.join(word)));
-        let files = words.filter(|found| found.kind == Kind::File);
+        let words = words(run).map(|word| facts.cwd.join(word));
+        let stdio = facts.read_only_stdio.iter().map(|(_, path)| path.clone());
+        let files =
+            words.chain(stdio).filter_map(|path| facts.at(path)).filter(|found| found.kind == Kind::File);
         for found in files.chain([&cwd]).filter(|found| private::covers(&found.real)) {
             if !private::is_top(&found.real) && !private::is_closed(&found.real) {
                 self.links(found);

@@ -12,7 +12,7 @@ const TOPS: [&str; 6] = ["/tmp", "/var/tmp", "/dev", "/run", "/proc", "/dev/shm"
 const NODES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
 /// Files below /proc through which root's user id alone may change the machine, whatever its capabilities.
-const PROC_READ_ONLY: [&str; 9] = [
+const PROC_READ_ONLY: [&str; 13] = [
     "/proc/sys",
     "/proc/irq",
     "/proc/bus",
@@ -22,6 +22,10 @@ const PROC_READ_ONLY: [&str; 9] = [
     "/proc/scsi",
     "/proc/latency_stats",
     "/proc/timer_list",
+    "/proc/dynamic_debug",
+    "/proc/driver",
+    "/proc/asound",
+    "/proc/mtrr",
 ];
 
 /// What is kept of /run: resolver files, and where NixOS keeps its system.

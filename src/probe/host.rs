@@ -40,13 +40,13 @@ pub fn look(policy: &Policy, run: &Run, cwd: &Path, home: Option<&Path>) -> Resu
     for path in files::literal_paths(policy, run, cwd, home) {
         add(&mut facts, path);
     }
+    facts.read_only_stdio = read_only_stdio();
     facts.executable = std::fs::read_link("/proc/self/exe").ok();
     facts.executable.clone().into_iter().for_each(|path| add(&mut facts, path));
     look_at_words(&mut facts, run);
     root_entries(&mut facts, empty_root);
     globs(&mut facts, policy, cwd, home)?;
     protected(&mut facts, policy)?;
-    facts.read_only_stdio = read_only_stdio();
     Ok(facts)
 }
 
@@ -193,11 +193,11 @@ fn links_on(path: &Path) -> Vec<(PathBuf, PathBuf)> {
     links
 }
 
-/// Words of the command that lie in a private place are shown there when they are files.
+/// Words of the command that lie in a private place are shown there when they are files; so are files on stdin.
 fn look_at_words(facts: &mut Facts, run: &Run) {
-    let cwd = facts.cwd.clone();
-    let candidates = files::words(run).map(|word| cwd.join(word)).filter(|path| private::covers(path));
-    for path in candidates.collect::<Vec<_>>() {
+    let words = files::words(run).map(|word| facts.cwd.join(word));
+    let stdio = facts.read_only_stdio.iter().map(|(_, path)| path.clone());
+    for path in words.chain(stdio).filter(|path| private::covers(path)).collect::<Vec<_>>() {
         add(facts, path);
     }
 }
@@ -297,11 +297,13 @@ fn descriptors() -> Vec<Descriptor> {
     all
 }
 
-/// Regular files at 0, 1, 2 that were opened for reading only, with their paths.
+/// Regular files at 0, 1, 2 that were opened for reading only, with their paths. One without a name (a shell's
+/// here-document) can't be opened again, and nobody else would see what was written to it.
 fn read_only_stdio() -> Vec<(i32, PathBuf)> {
     let path = |number: i32| {
         let fd = sys::fd::inherited(number);
-        let regular = FileType::from_raw_mode(fstat(fd).ok()?.st_mode) == FileType::RegularFile;
+        let stat = fstat(fd).ok()?;
+        let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_nlink > 0;
         let reads = fcntl_getfl(fd).ok()? & OFlags::ACCMODE == OFlags::RDONLY;
         let name = readlinkat(CWD, format!("/proc/self/fd/{number}"), Vec::new()).ok()?;
         (regular && reads).then(|| (number, PathBuf::from(std::ffi::OsString::from_vec(name.into_bytes()))))
