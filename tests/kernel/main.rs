@@ -5,6 +5,7 @@
 //! A test that needs a kernel feature says so with `need!`; where it is missing the test prints SKIP and why, and fails
 //! when the environment variable FENCE_MUST names the feature.
 
+mod files;
 mod harness;
 mod poll;
 mod processes;
