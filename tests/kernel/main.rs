@@ -6,7 +6,9 @@
 //! when the environment variable FENCE_MUST names the feature.
 
 mod files;
+mod git;
 mod harness;
 mod poll;
 mod processes;
+mod scale;
 mod smoke;

@@ -202,12 +202,3 @@ fn parts(path: &Path) -> Vec<PathBuf> {
     let names = path.components().filter(|c| matches!(c, Component::Normal(_) | Component::ParentDir));
     names.rev().map(|c| PathBuf::from(c.as_os_str())).collect()
 }
-
-/// Rows that every plan has, for /dev, /proc and /run.
-pub fn is_standard(line: &str) -> bool {
-    const ROWS: &str = "/dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty /dev/pts /dev/shm /dev/console \
-                        /dev/ptmx /dev/fd /dev/stdin /dev/core /dev/stdout /dev/stderr /proc/sys /proc/irq /proc/bus \
-                        /proc/fs /proc/sysrq-trigger /proc/acpi /proc/scsi /proc/latency_stats /proc/timer_list \
-                        /run/lock /run/user/1000 /run/user/0";
-    line.split_whitespace().nth(1).is_some_and(|path| ROWS.split_whitespace().any(|row| row == path))
-}
