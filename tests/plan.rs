@@ -12,6 +12,8 @@
 //! `plan.txt` beside it is what the plan must say about files; `FENCE_BLESS=1 cargo test --test plan` writes it.
 //! The last test makes random policies and compares the mount table with an oracle that knows only the precedence rules.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at what it did not expect")]
+
 #[path = "plan/host.rs"]
 mod host;
 #[path = "plan/random.rs"]

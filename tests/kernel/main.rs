@@ -10,5 +10,6 @@ mod git;
 mod harness;
 mod poll;
 mod processes;
+mod programs;
 mod scale;
 mod smoke;
