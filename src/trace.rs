@@ -36,7 +36,12 @@ impl Steps {
         if self.on {
             let total: u128 = self.rows.iter().map(|(_, nanos)| nanos).sum();
             let line = |name: &str, nanos: u128| {
-                format!("[fence:trace] {:<6} {name:<24} {:>9.1} us\n", self.who, nanos as f64 / 1e3)
+                format!(
+                    "[fence:trace] {:<6} {name:<24} {:>7}.{} us\n",
+                    self.who,
+                    nanos / 1000,
+                    nanos % 1000 / 100
+                )
             };
             let rows: String = self.rows.iter().map(|(name, nanos)| line(name, *nanos)).collect();
             eprint!("{rows}{}", line("total", total));

@@ -2,7 +2,7 @@
 
 use super::{Stage, failed, landlock, privileges};
 use crate::error::{Failure, Result, STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND};
-use crate::plan::Plan;
+use crate::plan::{Plan, Reopen, private};
 use crate::sys::{fd, process, seccomp, signal};
 use rustix::fs::{Mode, OFlags, fstat, mkdir, open};
 use rustix::io::Errno;
@@ -19,13 +19,21 @@ pub(super) fn directories(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// The caller's working directory, seen from inside: never another one.
-pub(super) fn work_directory(plan: &Plan) -> Result<()> {
-    let name = plan.cwd.display();
-    chdir(&plan.cwd).map_err(|e| {
-        failed(&format!("enter the working directory {name} inside the sandbox"), e)
-            .hint("start fence in a directory that the policy lets the command read")
-    })
+/// The caller's working directory, as it is before the mounts are made: device and inode.
+pub(super) fn where_we_are() -> Option<(u64, u64)> {
+    rustix::fs::stat(".").ok().map(|stat| (stat.st_dev, stat.st_ino))
+}
+
+/// The caller's working directory, seen from inside: never another one of that name, but for /tmp and its like, which
+/// are the sandbox's own.
+pub(super) fn work_directory(plan: &Plan, outside: Option<(u64, u64)>) -> Result<()> {
+    let doing = || format!("enter the working directory {} inside the sandbox", plan.cwd.display());
+    let hint = "start fence in a directory that the policy lets the command read";
+    chdir(&plan.cwd).map_err(|e| failed(&doing(), e).hint(hint))?;
+    if private::is_top(&plan.cwd) || outside.is_none() || where_we_are() == outside {
+        return Ok(());
+    }
+    Err(Failure::new(format!("cannot {}: it is hidden there", doing())).hint(hint))
 }
 
 /// Runs the plan's command; returns only why that failed.
@@ -67,23 +75,34 @@ fn restrict(stage: &mut Stage<'_>) -> Result<()> {
 /// A standard descriptor of a read-only file could be opened again for writing through /proc/self/fd, past the
 /// read-only mounts, because it belongs to the host's mount: it is replaced by the same file on the sandbox's mount.
 fn reopen_read_only(plan: &Plan) -> Result<()> {
-    for (number, path) in &plan.reopen {
-        let doing =
-            || format!("open {} (standard descriptor {number}) again inside the sandbox", path.display());
-        let hint = "pass it through a pipe: cat FILE | fence …";
-        let refuse = |e: Errno| failed(&doing(), e).hint(hint);
-        let old = fd::inherited(*number);
-        let new = open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(refuse)?;
-        let same = |a: &rustix::fs::Stat, b: &rustix::fs::Stat| (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino);
-        let (before, after) = (fstat(old).map_err(refuse)?, fstat(&new).map_err(refuse)?);
-        if !same(&before, &after) {
-            return Err(Failure::new(format!("cannot {}: it is another file there", doing())).hint(hint));
+    for entry in &plan.reopen {
+        match reopen(entry) {
+            Err(failure) if entry.must => return Err(failure),
+            // Not to be seen inside, or only the caller's caller may open it: reading on is all that is left.
+            _ => {}
         }
-        let offset = rustix::fs::tell(old).map_err(refuse)?;
-        rustix::fs::seek(&new, rustix::fs::SeekFrom::Start(offset)).map_err(refuse)?;
-        fd::move_to(new, *number).map_err(refuse)?;
     }
     Ok(())
+}
+
+fn reopen(Reopen { number, path, .. }: &Reopen) -> Result<()> {
+    let doing = || format!("open {} (standard descriptor {number}) again inside the sandbox", path.display());
+    let hint = "pass it through a pipe: cat FILE | fence …";
+    let refuse = |e: Errno| failed(&doing(), e).hint(hint);
+    let old = fd::inherited(*number);
+    // A name that became a FIFO meanwhile must not make the launch wait.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let new = open(path, flags, Mode::empty()).map_err(refuse)?;
+    let same = |a: &rustix::fs::Stat, b: &rustix::fs::Stat| (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino);
+    let (before, after) = (fstat(old).map_err(refuse)?, fstat(&new).map_err(refuse)?);
+    if !same(&before, &after) {
+        return Err(Failure::new(format!("cannot {}: it is another file there", doing())).hint(hint));
+    }
+    let flags = rustix::fs::fcntl_getfl(old).map_err(refuse)?;
+    rustix::fs::fcntl_setfl(&new, flags).map_err(refuse)?;
+    let offset = rustix::fs::tell(old).map_err(refuse)?;
+    rustix::fs::seek(&new, rustix::fs::SeekFrom::Start(offset)).map_err(refuse)?;
+    fd::move_to(new, *number).map_err(refuse)
 }
 
 /// All descriptors above 2 close at exec, except those that the plan keeps.
@@ -96,7 +115,7 @@ fn close_inherited(plan: &Plan) -> Result<()> {
     close_range(first, i32::MAX)
 }
 
-/// close_range(2) where it marks descriptors close-on-exec (5.11); below, each number up to the limit.
+/// close_range(2) where it marks descriptors close-on-exec (5.11); below, each number that is open.
 fn close_range(first: i32, last: i32) -> Result<()> {
     if first > last {
         return Ok(());
@@ -104,13 +123,20 @@ fn close_range(first: i32, last: i32) -> Result<()> {
     match fd::close_on_exec(first as u32, last as u32) {
         Ok(()) => Ok(()),
         Err(Errno::NOSYS | Errno::INVAL | Errno::PERM) => {
-            let limit =
-                rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1 << 20);
-            (first..=last.min(limit as i32)).for_each(fd::set_close_on_exec);
+            (first..=last.min(highest_descriptor())).for_each(fd::set_close_on_exec);
             Ok(())
         }
         Err(errno) => Err(failed("close inherited descriptors", errno)),
     }
+}
+
+/// The highest open descriptor. The limit may have been lowered since it was opened, so it is asked only where there is no
+/// /proc.
+fn highest_descriptor() -> i32 {
+    let entries = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let open = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).max();
+    let limit = || rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    open.unwrap_or_else(|| limit().map_or(1 << 20, |limit| limit.min(1 << 20) as i32))
 }
 
 /// Runs a command with the environment of this process; returns only why that failed.

@@ -46,12 +46,23 @@ pub struct Plan {
     pub new_session: bool,
     /// Descriptors above 2 that stay open.
     pub keep_fds: Vec<i32>,
-    /// Standard descriptors to open again inside, where their file can't be written: number and path.
-    pub reopen: Vec<(i32, PathBuf)>,
+    /// Standard descriptors of files that were opened for reading only, to open again inside.
+    pub reopen: Vec<Reopen>,
     /// Made for the caller's ids in a user namespace (the caller is not root).
     pub map: Option<(u32, u32)>,
     /// What a layer or rule does not give on this host.
     pub notes: Vec<Note>,
+}
+
+/// A standard descriptor to replace by one of the same file on the sandbox's mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reopen {
+    /// 0, 1 or 2.
+    pub number: i32,
+    /// The file.
+    pub path: PathBuf,
+    /// Nothing else keeps the file from being written to: without this the command can't start.
+    pub must: bool,
 }
 
 /// A weaker result than asked for, as a value.
@@ -89,10 +100,19 @@ const ROOT_NEEDS: [(u32, &str); 3] = [(8, "CAP_SETPCAP"), (12, "CAP_NET_ADMIN"),
 pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Plan> {
     check_engine(run)?;
     let rules = files::rules(policy, run, facts);
+    if rules.places.get(Path::new("/")).is_some_and(|rule| rule.place == files::Place::Mask) {
+        return Err(Failure::new(
+            "cannot deny reading / as filesystem.denyRead says: the command itself is there",
+        )
+        .hint("filesystem.defaultDenyRead hides all that is not allowed"));
+    }
     let mounts = mounts::table(&rules);
     let own = private::writable(policy, &mounts);
-    let devices =
+    let mut devices =
         policy.devices.allow.iter().filter_map(|d| facts.at(d)).map(|f| f.real.clone()).collect::<Vec<_>>();
+    if policy.devices.mode == "host" {
+        devices.push("/dev".into());
+    }
     let landlock = landlock::plan(facts.landlock_abi, &rules, &mounts, own, &devices);
     let scoped = landlock.as_ref().is_some_and(|l| l.scoped);
     let seccomp = seccomp::plan(&seccomp::Options {
@@ -148,7 +168,7 @@ fn degraded(text: impl Into<String>) -> Note {
 
 /// A rule that the user wrote and that this build can't enforce says so with these words: without --allow-degraded it
 /// stops the run.
-const NOT_ENFORCED: &str = "is not enforced";
+pub(crate) const NOT_ENFORCED: &str = "is not enforced";
 
 fn check_engine(run: &Run) -> Result<()> {
     let name = match run.engine {
@@ -270,15 +290,22 @@ fn keep_fds(run: &Run, facts: &Facts) -> Vec<i32> {
     keep
 }
 
-/// Read-only standard descriptors that /proc/self/fd would open for writing, past the mounts: where Landlock does not
-/// stop it because the file lies in a writable place, or because there is no Landlock.
-fn reopen(facts: &Facts, rules: &files::Rules) -> Vec<(i32, PathBuf)> {
-    let writable = |path: &Path| {
-        path.ancestors().any(|p| rules.places.get(p).is_some_and(|rule| rule.place == files::Place::Write))
-    };
+/// Read-only standard descriptors are of the host's mounts: through them the file's mode, owner and times could be changed,
+/// and /proc/self/fd would open it for writing where Landlock does not stop that, because the file lies in a writable
+/// place, or because there is no Landlock.
+fn reopen(facts: &Facts, rules: &files::Rules) -> Vec<Reopen> {
+    let writable =
+        |path: &Path| path.ancestors().any(|p| rules.places.get(p).is_some_and(|rule| rule.place.opens()));
     let stdio = facts.read_only_stdio.iter();
-    stdio.filter(|(_, path)| facts.landlock_abi == 0 || writable(path)).cloned().collect()
+    stdio
+        .map(|(number, path)| Reopen {
+            number: *number,
+            path: path.clone(),
+            must: facts.landlock_abi == 0 || writable(path),
+        })
+        .collect()
 }
+
 /// The command's environment. Directories that it names are kept when they are writable inside, else replaced.
 fn environment(
     run: &Run,

@@ -12,7 +12,7 @@ const TOPS: [&str; 6] = ["/tmp", "/var/tmp", "/dev", "/run", "/proc", "/dev/shm"
 const NODES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
 /// Files below /proc through which root's user id alone may change the machine, whatever its capabilities.
-const PROC_READ_ONLY: [&str; 9] = [
+const PROC_READ_ONLY: [&str; 13] = [
     "/proc/sys",
     "/proc/irq",
     "/proc/bus",
@@ -22,6 +22,10 @@ const PROC_READ_ONLY: [&str; 9] = [
     "/proc/scsi",
     "/proc/latency_stats",
     "/proc/timer_list",
+    "/proc/dynamic_debug",
+    "/proc/driver",
+    "/proc/asound",
+    "/proc/mtrr",
 ];
 
 /// What is kept of /run: resolver files, and where NixOS keeps its system.
@@ -67,6 +71,12 @@ pub const PROBED: [&str; 24] = [
 /// Whether `path` is one of the private directories themselves.
 pub fn is_top(path: &Path) -> bool {
     TOPS.iter().any(|top| path == Path::new(top))
+}
+
+/// Whether `path` lies in a private directory that shows nothing else of the host, whatever allows it.
+pub fn is_closed(path: &Path) -> bool {
+    let inside = |top: &str| path.starts_with(top) && path != Path::new(top);
+    inside("/proc") || inside("/dev") && !inside("/dev/shm")
 }
 
 /// Whether `path` lies in or is a private directory.

@@ -173,11 +173,11 @@ impl Search {
 /// The work tree that a module's configuration names.
 fn work_tree(git_dir: &Path) -> Result<Option<PathBuf>> {
     let Some(text) = read(&git_dir.join("config"), LONGEST_CONFIG)? else { return Ok(None) };
-    let values = text.split(|b| *b == b'\n').filter_map(|line| {
+    let mut values = text.split(|b| *b == b'\n').filter_map(|line| {
         let (key, value) = line.split_at_checked(line.iter().position(|b| *b == b'=')?)?;
         key.trim_ascii().eq_ignore_ascii_case(b"worktree").then(|| unquote(value[1..].trim_ascii()))
     });
-    Ok(values.last().map(|value| git_dir.join(OsStr::from_bytes(value))))
+    Ok(values.next_back().map(|value| git_dir.join(OsStr::from_bytes(value))))
 }
 
 fn unquote(value: &[u8]) -> &[u8] {

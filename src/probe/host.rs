@@ -35,16 +35,18 @@ pub fn look(policy: &Policy, run: &Run, cwd: &Path, home: Option<&Path>) -> Resu
     let empty_root = policy.filesystem.default_deny_read;
     for name in ["TMPDIR", "XDG_RUNTIME_DIR"] {
         let path = std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        path.into_iter().for_each(|path| add(&mut facts, path, false));
+        path.into_iter().for_each(|path| add(&mut facts, path));
     }
     for path in files::literal_paths(policy, run, cwd, home) {
-        add(&mut facts, path, empty_root);
+        add(&mut facts, path);
     }
+    facts.read_only_stdio = read_only_stdio();
+    facts.executable = std::fs::read_link("/proc/self/exe").ok();
+    facts.executable.clone().into_iter().for_each(|path| add(&mut facts, path));
     look_at_words(&mut facts, run);
     root_entries(&mut facts, empty_root);
     globs(&mut facts, policy, cwd, home)?;
     protected(&mut facts, policy)?;
-    facts.read_only_stdio = read_only_stdio();
     Ok(facts)
 }
 
@@ -111,17 +113,21 @@ fn executable(file: &Path) -> bool {
 }
 
 /// Puts what stands at `path` into the facts, once.
-fn add(facts: &mut Facts, path: PathBuf, with_links: bool) {
+fn add(facts: &mut Facts, path: PathBuf) {
     if facts.paths.contains_key(&path) {
         return;
     }
-    let found = find_below_canonical(facts, &path).unwrap_or_else(|| find(&path));
-    if let Some(mut found) = found {
-        if with_links && found.real != path {
-            found.links = links_on(&path);
-        }
+    let found = find_below_canonical(facts, &path).unwrap_or_else(|| find_with_links(&path));
+    if let Some(found) = found {
         facts.paths.insert(path, found);
     }
+}
+
+/// The same as [`find`], with the symbolic links on the way.
+fn find_with_links(path: &Path) -> Option<Found> {
+    let found = find(path)?;
+    let links = if found.real == path { Vec::new() } else { links_on(path) };
+    Some(Found { links, ..found })
 }
 
 /// The short way for a path whose directory is known to be canonical: one lstat. `None` when it does not apply.
@@ -187,12 +193,12 @@ fn links_on(path: &Path) -> Vec<(PathBuf, PathBuf)> {
     links
 }
 
-/// Words of the command that lie in a private place are shown there when they are files.
+/// Words of the command that lie in a private place are shown there when they are files; so are files on stdin.
 fn look_at_words(facts: &mut Facts, run: &Run) {
-    let cwd = facts.cwd.clone();
-    let candidates = files::words(run).map(|word| cwd.join(word)).filter(|path| private::covers(path));
-    for path in candidates.collect::<Vec<_>>() {
-        add(facts, path, false);
+    let words = files::words(run).map(|word| facts.cwd.join(word));
+    let stdio = facts.read_only_stdio.iter().map(|(_, path)| path.clone());
+    for path in words.chain(stdio).filter(|path| private::covers(path)).collect::<Vec<_>>() {
+        add(facts, path);
     }
 }
 
@@ -207,7 +213,7 @@ fn root_entries(facts: &mut Facts, needed: bool) {
     facts.root_entries.sort();
     for path in facts.root_entries.clone() {
         facts.paths.remove(&path);
-        add(facts, path, true);
+        add(facts, path);
     }
 }
 
@@ -218,7 +224,7 @@ fn globs(facts: &mut Facts, policy: &Policy, cwd: &Path, home: Option<&Path>) ->
     }
     let matches = walk::expand(&patterns, cwd, home)?;
     for (pattern, paths) in patterns.into_iter().zip(matches) {
-        facts.globs.insert(pattern, paths.iter().filter_map(|path| find(path)).collect());
+        facts.globs.insert(pattern, paths.iter().filter_map(|path| find_with_links(path)).collect());
     }
     Ok(())
 }
@@ -231,10 +237,8 @@ fn protected(facts: &mut Facts, policy: &Policy) -> Result<()> {
         let cwd = facts.cwd.clone();
         let names = super::protected::look(&cwd, DEPTH, policy.filesystem.allow_git_config)?;
         for path in names.paths {
-            if let Some(found) = find(&path) {
-                facts.protected.push(path.clone());
-                facts.paths.insert(path, found);
-            }
+            add(facts, path.clone());
+            facts.protected.push(path);
         }
         for top in names.work_trees {
             repository(facts, policy, &top)?;
@@ -260,7 +264,7 @@ fn repository(facts: &mut Facts, policy: &Policy, top: &Path) -> Result<()> {
     }
     let Some(dirs) = git::look(top, policy.filesystem.allow_git_config)? else { return Ok(()) };
     for path in &dirs.protect {
-        add(facts, path.clone(), false);
+        add(facts, path.clone());
     }
     facts.git.push(dirs);
     Ok(())
@@ -293,11 +297,13 @@ fn descriptors() -> Vec<Descriptor> {
     all
 }
 
-/// Regular files at 0, 1, 2 that were opened for reading only, with their paths.
+/// Regular files at 0, 1, 2 that were opened for reading only, with their paths. One without a name (a shell's
+/// here-document) can't be opened again, and nobody else would see what was written to it.
 fn read_only_stdio() -> Vec<(i32, PathBuf)> {
     let path = |number: i32| {
         let fd = sys::fd::inherited(number);
-        let regular = FileType::from_raw_mode(fstat(fd).ok()?.st_mode) == FileType::RegularFile;
+        let stat = fstat(fd).ok()?;
+        let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_nlink > 0;
         let reads = fcntl_getfl(fd).ok()? & OFlags::ACCMODE == OFlags::RDONLY;
         let name = readlinkat(CWD, format!("/proc/self/fd/{number}"), Vec::new()).ok()?;
         (regular && reads).then(|| (number, PathBuf::from(std::ffi::OsString::from_vec(name.into_bytes()))))

@@ -5,6 +5,7 @@ use crate::error::{Failure, Result};
 use crate::tables::protected::{PROTECTED, SKIPPED, Where};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, FileType};
+use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -27,14 +28,15 @@ pub fn look(top: &Path, depth: usize, git_config: bool) -> Result<Names> {
     let mut search = Search { names: Names::default(), reader: Reader::new(), directories: 0, git_config };
     match dir::open(CWD, top.as_os_str().as_bytes(), true) {
         Ok(fd) => search.directory(fd, top, 0, depth)?,
-        Err(errno) => {
-            let what = format!("cannot look for protected names in {}", top.display());
-            return Err(Failure::new(what).errno(errno.raw_os_error()));
-        }
+        Err(errno) => return Err(failure(top, errno)),
     }
     search.names.paths.sort();
     search.names.work_trees.sort();
     Ok(search.names)
+}
+
+fn failure(path: &Path, errno: Errno) -> Failure {
+    Failure::new(format!("cannot look for protected names in {}", path.display())).errno(errno.raw_os_error())
 }
 
 struct Search {
@@ -65,9 +67,13 @@ impl Search {
             true
         });
         for name in below {
-            let Ok(child) = dir::open(fd.as_fd(), &name, false) else { continue };
-            // Only at a mount point can the file system change; asking costs less than finding out.
-            if !dir::is_pseudo(&child) {
+            let child = match dir::open(fd.as_fd(), &name, false) {
+                Ok(child) => child,
+                Err(Errno::ACCESS | Errno::PERM | Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
+                Err(errno) => return Err(failure(path, errno)),
+            };
+            // procfs and the like are seen from the root directory, if at all.
+            if level > 0 || !dir::is_pseudo(&child) {
                 self.directory(child, &path.join(OsStr::from_bytes(&name)), level + 1, depth)?;
             }
         }
@@ -91,10 +97,9 @@ fn look_at(names: &mut Names, dir: BorrowedFd, path: &Path, name: &[u8], kind: F
     }
     let directory =
         || kind == FileType::Directory || (kind == FileType::Symlink && dir::leads_to_directory(dir, name));
-    let everywhere = PROTECTED.iter().filter(|row| row.place == Where::Everywhere);
-    if let Some(row) = everywhere.into_iter().find(|row| row.name.as_bytes() == name) {
-        if row.directory == directory() {
-            names.paths.push(path.join(row.name));
-        }
+    let mut everywhere = PROTECTED.iter().filter(|row| row.place == Where::Everywhere);
+    match everywhere.find(|row| row.name.as_bytes() == name) {
+        Some(row) if row.directory == directory() => names.paths.push(path.join(row.name)),
+        _ => {}
     }
 }

@@ -78,6 +78,8 @@ struct Walk {
     links: VecDeque<(Vec<u8>, Move)>,
     following: bool,
     kept: usize,
+    /// The system had no more descriptors or memory: what was skipped is not known to be out of the user's reach.
+    exhausted: Option<Errno>,
     out: Expansion,
 }
 
@@ -118,6 +120,7 @@ impl Walk {
             links: VecDeque::new(),
             following: false,
             kept: 0,
+            exhausted: None,
             out: Expansion { matches: vec![Vec::new(); globs], ..Expansion::default() },
         }
     }
@@ -137,7 +140,7 @@ impl Walk {
                 Err(errno) => self.skip(None, errno),
             }
         }
-        Ok(())
+        self.check_limits()
     }
 
     /// The directory at `path` and all below it.
@@ -293,6 +296,9 @@ impl Walk {
         if matches!(errno, Errno::NOENT | Errno::NOTDIR | Errno::LOOP) {
             return;
         }
+        if matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM) {
+            self.exhausted = Some(errno);
+        }
         self.out.unread_count += 1;
         if self.out.unread.len() < MOST_NOTES {
             let path = name.map_or_else(|| self.path.clone(), |name| self.child_path(name));
@@ -302,21 +308,19 @@ impl Walk {
 
     /// A walk that gave up half-way would leave files open that a rule denies.
     fn check_limits(&self) -> Result<()> {
-        let at = String::from_utf8_lossy(&self.path).into_owned();
+        if self.exhausted.is_none() && self.out.entries <= MOST_ENTRIES && self.kept <= MOST_MATCHES {
+            return Ok(());
+        }
+        let at = String::from_utf8_lossy(&self.path);
+        let failure = |why: String| Failure::new(format!("cannot search for glob patterns (at {at}){why}"));
         let hint = "name the directories to search, as in src/**/*.key";
-        if self.out.entries > MOST_ENTRIES {
-            return Err(Failure::new(format!(
-                "cannot search for glob patterns: more than {MOST_ENTRIES} files (at {at})"
-            ))
-            .hint(hint));
-        }
-        if self.kept > MOST_MATCHES {
-            return Err(Failure::new(format!(
-                "the glob patterns match more than {MOST_MATCHES} files (at {at})"
-            ))
-            .hint(hint));
-        }
-        Ok(())
+        Err(match self.exhausted {
+            Some(errno) => failure(String::new()).errno(errno.raw_os_error()),
+            None if self.out.entries > MOST_ENTRIES => {
+                failure(format!(": more than {MOST_ENTRIES} files")).hint(hint)
+            }
+            None => failure(format!(": more than {MOST_MATCHES} matches")).hint(hint),
+        })
     }
 }
 

@@ -62,11 +62,9 @@ impl Name {
         if let Some(literal) = bytes(&tokens) {
             return Name::Literal(literal);
         }
-        let mut parts = tokens.split(|t| *t == Token::Star);
-        if let (Some(prefix), Some(suffix), None) = (parts.next(), parts.next(), parts.next()) {
-            if let (Some(prefix), Some(suffix)) = (bytes(prefix), bytes(suffix)) {
-                return Name::Affix(prefix, suffix);
-            }
+        let parts: Vec<_> = tokens.split(|t| *t == Token::Star).map(bytes).collect();
+        if let [Some(prefix), Some(suffix)] = parts.as_slice() {
+            return Name::Affix(prefix.clone(), suffix.clone());
         }
         Name::Tokens(tokens.into())
     }

@@ -6,4 +6,6 @@
 //! when the environment variable FENCE_MUST names the feature.
 
 mod harness;
+mod poll;
+mod processes;
 mod smoke;

@@ -1,0 +1,61 @@
+//! Does one named act and says how it went: exit status 0, or the errno's name on stdout and exit status 1. A denial test
+//! runs it inside the sandbox and outside. Static, so that it works in an empty root too.
+//!
+//! `victim ACT [ARGUMENTS]`; without arguments it lists the acts. An act that it does not know, or one with too few
+//! arguments, ends with 2: that is never mistaken for a denial.
+
+// Every system call here is made as an attacker would: by number, with arguments that no library would pass on.
+#![allow(clippy::unwrap_used)]
+
+mod calls;
+mod errno;
+mod files;
+mod filter;
+mod ipc;
+mod processes;
+
+use errno::Errno;
+use std::process::ExitCode;
+
+/// How an act went.
+type Outcome = Result<(), Errno>;
+/// One act: name, what it wants, what it does.
+type Act = (&'static str, &'static str, fn(&[String]) -> Outcome);
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args_os().skip(1).map(|w| w.to_string_lossy().into_owned()).collect();
+    let tables = [files::ACTS, calls::ACTS, processes::ACTS, ipc::ACTS, filter::ACTS];
+    let mut acts = tables.into_iter().flatten();
+    let Some((name, args)) = words.split_first() else {
+        acts.for_each(|(name, usage, _)| println!("{name} {usage}"));
+        return ExitCode::from(2);
+    };
+    let Some((_, usage, act)) = acts.find(|(n, _, _)| n == name) else {
+        eprintln!("victim: there is no act {name}");
+        return ExitCode::from(2);
+    };
+    let wanted = usage.split_whitespace().filter(|w| !w.starts_with('[')).count();
+    if args.len() < wanted {
+        eprintln!("victim: usage: victim {name} {usage}");
+        return ExitCode::from(2);
+    }
+    match act(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(errno) => {
+            println!("{errno}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An argument as a number, decimal or hexadecimal.
+fn number(word: &str) -> i64 {
+    let parsed = match word.strip_prefix("0x") {
+        Some(digits) => i64::from_str_radix(digits, 16),
+        None => word.parse(),
+    };
+    parsed.unwrap_or_else(|_| {
+        eprintln!("victim: {word} is no number");
+        std::process::exit(2)
+    })
+}
