@@ -71,7 +71,7 @@ fn files_only(text: &str) -> String {
         }
         let fixed =
             ["/dev/", "/proc/", "directory   /run/", "/dev (mode"].iter().any(|part| line.contains(part));
-        if !skip && !(fixed && host::is_standard(line)) {
+        if !(skip || fixed && host::is_standard(line)) {
             out.push_str(line);
             out.push('\n');
         }

@@ -169,9 +169,13 @@ impl<'a> Simulator<'a> {
         let memory = || Shows::Memory { made: BTreeSet::new(), sealed: false };
         let (at, shows) = match mount {
             Mount::HostRoot { read_only } => {
-                return Ok(self.mounts.push(("/".into(), Shows::Host { writable: !read_only })));
+                self.mounts.push(("/".into(), Shows::Host { writable: !read_only }));
+                return Ok(());
             }
-            Mount::EmptyRoot => return Ok(self.mounts.push(("/".into(), memory()))),
+            Mount::EmptyRoot => {
+                self.mounts.push(("/".into(), memory()));
+                return Ok(());
+            }
             Mount::Directory { at, .. } | Mount::File(at) | Mount::Link { at, .. } => return self.make(at),
             Mount::Seal(path) => return self.seal(path),
             Mount::Bind { from, to, read_only, .. } if from == to => {
