@@ -27,12 +27,15 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), String> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [rounds, reference] = arguments.as_slice() else { return Err("usage: bench ROUNDS REFERENCE < ROWS".into()) };
+    let [rounds, reference] = arguments.as_slice() else {
+        return Err("usage: bench ROUNDS REFERENCE < ROWS".into());
+    };
     let rounds: usize = rounds.parse().ok().filter(|n| *n > 0).ok_or("ROUNDS is a number above 0")?;
     let mut text = String::new();
     std::io::stdin().read_to_string(&mut text).map_err(|e| e.to_string())?;
     let mut rows = text.lines().map(row).collect::<Result<Vec<_>, _>>()?;
-    let reference = rows.iter().position(|row| row.name == *reference).ok_or("no row has the name REFERENCE")?;
+    let reference =
+        rows.iter().position(|row| row.name == *reference).ok_or("no row has the name REFERENCE")?;
     // The first round warms caches and is not counted.
     for round in 0..=rounds {
         for row in &mut rows {

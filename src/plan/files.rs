@@ -202,12 +202,7 @@ impl Builder<'_> {
         let directory = found.kind == Kind::Directory;
         let shows = matches!(place, Place::Read | Place::Write);
         if place == Place::Deny {
-            // Who can replace a link on the way need not write to what it leads to.
-            for (link, text) in found.links.iter().filter(|(link, _)| !private::is_closed(link)) {
-                let pinned = pinned || self.rules.places.get(link).is_some_and(|old| old.pinned);
-                let rule = Rule { pinned, ..Rule::new(Place::KeepLink(text.clone()), false) };
-                self.rules.places.insert(link.clone(), rule);
-            }
+            self.keep_links(found, pinned);
         }
         match self.rules.places.get_mut(&found.real) {
             // Denying writes to a place of the sandbox's own does not bring the host's back.
@@ -223,6 +218,15 @@ impl Builder<'_> {
                 let rule = Rule { shown: shows, pinned, ..Rule::new(place, directory) };
                 self.rules.places.insert(found.real.clone(), rule);
             }
+        }
+    }
+
+    /// Who can replace a link on the way to a path need not write to what it leads to.
+    fn keep_links(&mut self, found: &Found, pinned: bool) {
+        for (link, text) in found.links.iter().filter(|(link, _)| !private::is_closed(link)) {
+            let pinned = pinned || self.rules.places.get(link).is_some_and(|old| old.pinned);
+            let rule = Rule { pinned, ..Rule::new(Place::KeepLink(text.clone()), false) };
+            self.rules.places.insert(link.clone(), rule);
         }
     }
 
@@ -402,6 +406,12 @@ impl Builder<'_> {
         for (found, pinned) in found {
             if !lifted.contains(&found.real) {
                 self.put(&found, Place::Deny, pinned);
+            }
+        }
+        // `.git` may be a link to what is protected.
+        for repository in &facts.git {
+            if let Some(found) = facts.at(repository.work_tree.join(".git")) {
+                self.keep_links(found, true);
             }
         }
         // Writing below /sys changes the machine; a writable `/` does not mean that.

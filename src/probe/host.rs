@@ -263,6 +263,7 @@ fn repository(facts: &mut Facts, policy: &Policy, top: &Path) -> Result<()> {
         return Ok(());
     }
     let Some(dirs) = git::look(top, policy.filesystem.allow_git_config)? else { return Ok(()) };
+    add(facts, top.join(".git"));
     for path in &dirs.protect {
         add(facts, path.clone());
     }

@@ -226,11 +226,6 @@ pub fn has(name: &str, there: bool, why: &str) -> bool {
     there
 }
 
-/// The kernel's Landlock ABI.
-pub fn landlock_abi() -> u32 {
-    fence::sys::landlock_abi()
-}
-
 /// A program of the host that a test needs.
 pub fn program(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -242,7 +237,7 @@ pub fn program(name: &str) -> bool {
 #[macro_export]
 macro_rules! need {
     (landlock >= $abi:expr) => {
-        let abi = $crate::harness::landlock_abi();
+        let abi = fence::sys::landlock_abi();
         if !$crate::harness::has(
             "landlock",
             abi >= $abi,

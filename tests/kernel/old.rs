@@ -9,7 +9,8 @@ use std::fs;
 /// Before 5.2 no new mount calls, before 5.6 no openat2, before 5.9 no close_range, before 5.13 no Landlock.
 const MOUNT_CALLS: &str = "mount_setattr,open_tree,open_tree_attr,move_mount,fsopen,fsconfig,fsmount,fspick";
 const LANDLOCK: &str = "landlock_create_ruleset,landlock_add_rule,landlock_restrict_self";
-const LATER_CALLS: &str = "openat2,close_range,clone3,pidfd_open,pidfd_send_signal,pidfd_getfd,faccessat2,statx";
+const LATER_CALLS: &str =
+    "openat2,close_range,clone3,pidfd_open,pidfd_send_signal,pidfd_getfd,faccessat2,statx";
 
 /// Kernels, by what they lack: 4.18 (RHEL 8), 5.10 (Debian 11; there are open_tree and the like, and no mount_setattr), one
 /// without Landlock in its build, one whose mount calls a container refuses.
@@ -79,12 +80,18 @@ fn the_command_runs_and_cannot_write_to_the_system() {
 #[test]
 fn a_writable_directory_is_writable_and_nothing_else_is() {
     each(|old| {
-        old.shell(WRITABLE, "echo text > inside && mkdir -p a/b && mv inside a/b/moved && ln a/b/moved a/hard").ok();
+        old.shell(
+            WRITABLE,
+            "echo text > inside && mkdir -p a/b && mv inside a/b/moved && ln a/b/moved a/hard",
+        )
+        .ok();
         assert_eq!(fs::read_to_string(old.world.work().join("a/b/moved")).unwrap(), "text\n");
         old.denied(WRITABLE, &["create", "../outside"], &["EROFS"]);
         old.denied(WRITABLE, &["rename", "a", "../a"], &["EXDEV", "EROFS"]);
-        old.shell(WRITABLE, "echo x > /tmp/x && echo x > /dev/shm/x && echo x > /var/tmp/x && cat /tmp/x").ok();
-        old.shell(WRITABLE, "echo > /dev/null; head -c 3 /dev/urandom > /dev/zero; test -w /dev/tty || true").ok();
+        old.shell(WRITABLE, "echo x > /tmp/x && echo x > /dev/shm/x && echo x > /var/tmp/x && cat /tmp/x")
+            .ok();
+        old.shell(WRITABLE, "echo > /dev/null; head -c 3 /dev/urandom > /dev/zero; test -w /dev/tty || true")
+            .ok();
     });
 }
 
@@ -96,11 +103,21 @@ fn denials_hold_below_a_writable_directory() {
         old.world.write("deep/er/file", "kept");
         old.world.write("secret", "hunter2");
         old.world.write("vault/key", "hunter2");
-        for act in [["write", "keep/file"], ["create", "keep/new"], ["truncate", "deep/er/file"], ["openat2-write", "keep/file"]] {
+        for act in [
+            ["write", "keep/file"],
+            ["create", "keep/new"],
+            ["truncate", "deep/er/file"],
+            ["openat2-write", "keep/file"],
+        ] {
             // Some of these kernels have no openat2.
             old.denied(policy, &act, &["EROFS", "EACCES", "ENOSYS", "EPERM"]);
         }
-        for act in [["rename", "keep", "away"], ["rename", "deep", "away"], ["rename", "deep/er", "away"], ["exchange", "deep", "vault"]] {
+        for act in [
+            ["rename", "keep", "away"],
+            ["rename", "deep", "away"],
+            ["rename", "deep/er", "away"],
+            ["exchange", "deep", "vault"],
+        ] {
             old.denied(policy, &act, &["EBUSY", "EXDEV", "EROFS"]);
         }
         for path in ["secret", "/proc/self/cwd/secret", "vault/key"] {
@@ -138,7 +155,8 @@ fn mounts(table: &str) -> BTreeMap<&str, &str> {
 fn every_mount_is_restricted() {
     each(|old| {
         let private = ["/tmp", "/var/tmp", "/dev/shm", "/dev/pts", "/proc", "/run"];
-        let nodes = ["null", "zero", "full", "random", "urandom", "tty", "console"].map(|n| format!("/dev/{n}"));
+        let nodes =
+            ["null", "zero", "full", "random", "urandom", "tty", "console"].map(|n| format!("/dev/{n}"));
         let work = old.world.work();
         for policy in ["{}", WRITABLE] {
             let table = old.fenced(policy, &["cat", "/proc/self/mountinfo"]).ok().out;

@@ -33,7 +33,11 @@ impl Terminal {
         unsafe {
             command.pre_exec(|| {
                 libc::setsid();
-                if libc::ioctl(0, libc::TIOCSCTTY as _, 0) == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+                if libc::ioctl(0, libc::TIOCSCTTY as _, 0) == 0 {
+                    Ok(())
+                } else {
+                    Err(std::io::Error::last_os_error())
+                }
             });
         }
         let child = command.spawn().unwrap();
@@ -52,7 +56,8 @@ impl Terminal {
 
     /// Types this; `^C`, `^Z`, `^D` are keys.
     pub fn types(&mut self, text: &str) -> &mut Terminal {
-        let keys = text.replace("^C", "\x03").replace("^Z", "\x1a").replace("^D", "\x04").replace("^\\", "\x1c");
+        let keys =
+            text.replace("^C", "\x03").replace("^Z", "\x1a").replace("^D", "\x04").replace("^\\", "\x1c");
         self.keyboard.write_all(keys.as_bytes()).unwrap();
         self
     }

@@ -26,7 +26,9 @@ fn a_signal_that_ends_the_command_is_128_and_its_number() {
     let quiet = [libc::SIGURG, libc::SIGWINCH];
     for who in everybody() {
         let world = World::new(who);
-        for signal in (1..=64).filter(|s| !harmless.contains(s) && !quiet.contains(s) && !(32..=34).contains(s)) {
+        for signal in
+            (1..=64).filter(|s| !harmless.contains(s) && !quiet.contains(s) && !(32..=34).contains(s))
+        {
             let victim = world.victim();
             let ran = world.run(["--", victim.to_str().unwrap(), "raise", &signal.to_string()]);
             let outside = world.bare(&victim, ["raise", &signal.to_string()]);
@@ -70,12 +72,21 @@ fn ended(child: Child) -> Ran {
 
 #[test]
 fn signals_to_fence_reach_the_command() {
-    let signals = [("TERM", libc::SIGTERM), ("HUP", libc::SIGHUP), ("INT", libc::SIGINT), ("USR1", libc::SIGUSR1),
-        ("USR2", libc::SIGUSR2), ("QUIT", libc::SIGQUIT), ("WINCH", libc::SIGWINCH), ("ALRM", libc::SIGALRM)];
+    let signals = [
+        ("TERM", libc::SIGTERM),
+        ("HUP", libc::SIGHUP),
+        ("INT", libc::SIGINT),
+        ("USR1", libc::SIGUSR1),
+        ("USR2", libc::SIGUSR2),
+        ("QUIT", libc::SIGQUIT),
+        ("WINCH", libc::SIGWINCH),
+        ("ALRM", libc::SIGALRM),
+    ];
     for who in everybody() {
         for (name, number) in signals {
             let world = World::new(who);
-            let line = format!("trap 'echo got {name}; exit 7' {name}; : > ready; while :; do sleep 0.02; done");
+            let line =
+                format!("trap 'echo got {name}; exit 7' {name}; : > ready; while :; do sleep 0.02; done");
             let child = started(&world, &line);
             send(child.id(), number);
             ended(child).status(7).says(&format!("got {name}"));
@@ -160,13 +171,15 @@ fn standard_descriptors_may_be_closed() {
 fn the_terminal_is_the_callers() {
     for who in everybody() {
         let world = World::new(who);
-        let command = world.command(world.fence(), ["--", "sh", "-c", "tty; test -t 0 && echo yes > /dev/tty; stty size"]);
+        let command = world
+            .command(world.fence(), ["--", "sh", "-c", "tty; test -t 0 && echo yes > /dev/tty; stty size"]);
         let mut terminal = Terminal::start(&world, command);
         terminal.wait_for("/dev/").wait_for("yes");
         assert!(terminal.end().success(), "{}", terminal.screen);
         assert!(!terminal.screen.contains("not a tty"), "{}", terminal.screen);
         // Typing into it from inside is refused on a real terminal too.
-        let command = world.command(world.fence(), ["--", world.victim().to_str().unwrap(), "ioctl", "0", "0x5412"]);
+        let command =
+            world.command(world.fence(), ["--", world.victim().to_str().unwrap(), "ioctl", "0", "0x5412"]);
         let mut terminal = Terminal::start(&world, command);
         terminal.wait_for("EPERM");
         let mut control = Terminal::start(&world, world.command(world.victim(), ["ioctl", "0", "0x5412"]));
@@ -185,7 +198,8 @@ fn a_session_of_its_own_has_no_terminal() {
         assert!(!terminal.end().success());
         assert!(!terminal.screen.contains("reached"), "{}", terminal.screen);
         // Ctrl-C still ends it: fence is in the foreground and passes it on.
-        let command = world.command(world.fence(), ["--force-new-session", "--", "sh", "-c", "echo on; exec sleep 60"]);
+        let command =
+            world.command(world.fence(), ["--force-new-session", "--", "sh", "-c", "echo on; exec sleep 60"]);
         let mut terminal = Terminal::start(&world, command);
         terminal.wait_for("on").types("^C");
         assert_eq!(terminal.end().code(), Some(130));
@@ -217,13 +231,15 @@ fn a_shell_inside_has_job_control() {
 
 /// Until a program of this name leads the terminal's foreground.
 fn in_foreground(terminal: &Terminal, name: &str) {
-    eventually("it runs in the foreground", || tree(terminal.pid()).iter().any(|pid| {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let Some((head, rest)) = stat.split_once(") ") else { return false };
-        let fields: Vec<&str> = rest.split(' ').collect();
-        // state, parent, group, session, terminal, foreground group
-        head.ends_with(name) && fields[0] == "S" && fields[2] == fields[5]
-    }));
+    eventually("it runs in the foreground", || {
+        tree(terminal.pid()).iter().any(|pid| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let Some((head, rest)) = stat.split_once(") ") else { return false };
+            let fields: Vec<&str> = rest.split(' ').collect();
+            // state, parent, group, session, terminal, foreground group
+            head.ends_with(name) && fields[0] == "S" && fields[2] == fields[5]
+        })
+    });
 }
 
 /// A process and all below it.

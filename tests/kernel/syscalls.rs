@@ -10,12 +10,56 @@ use std::process::Command;
 
 /// Refused with EPERM.
 const REFUSED: &[&str] = &[
-    "ptrace", "process_vm_readv", "process_vm_writev", "keyctl", "add_key", "request_key", "personality", "userfaultfd",
-    "perf_event_open", "bpf", "kexec_load", "kexec_file_load", "reboot", "syslog", "acct", "mount", "umount2",
-    "pivot_root", "swapon", "swapoff", "sethostname", "setdomainname", "init_module", "finit_module", "delete_module",
-    "ioperm", "iopl", "open_tree", "open_tree_attr", "move_mount", "fsopen", "fsconfig", "fsmount", "fspick",
-    "mount_setattr", "unshare", "setns", "chroot", "open_by_handle_at", "pidfd_getfd", "process_madvise", "kcmp",
-    "move_pages", "migrate_pages", "quotactl", "quotactl_fd", "vhangup", "settimeofday", "clock_settime", "ioctl",
+    "ptrace",
+    "process_vm_readv",
+    "process_vm_writev",
+    "keyctl",
+    "add_key",
+    "request_key",
+    "personality",
+    "userfaultfd",
+    "perf_event_open",
+    "bpf",
+    "kexec_load",
+    "kexec_file_load",
+    "reboot",
+    "syslog",
+    "acct",
+    "mount",
+    "umount2",
+    "pivot_root",
+    "swapon",
+    "swapoff",
+    "sethostname",
+    "setdomainname",
+    "init_module",
+    "finit_module",
+    "delete_module",
+    "ioperm",
+    "iopl",
+    "open_tree",
+    "open_tree_attr",
+    "move_mount",
+    "fsopen",
+    "fsconfig",
+    "fsmount",
+    "fspick",
+    "mount_setattr",
+    "unshare",
+    "setns",
+    "chroot",
+    "open_by_handle_at",
+    "pidfd_getfd",
+    "process_madvise",
+    "kcmp",
+    "move_pages",
+    "migrate_pages",
+    "quotactl",
+    "quotactl_fd",
+    "vhangup",
+    "settimeofday",
+    "clock_settime",
+    "ioctl",
     "clone",
 ];
 /// Answered as if the kernel did not have them, so that programs fall back.
@@ -88,9 +132,18 @@ fn the_32_bit_door_is_shut_too() {
         assert_eq!(ask(&world, &[&fence, "seccomp", "--"], "int80", &wanted), wanted);
         world.run(["--", world.victim().to_str().unwrap(), "int80", "getpid"]).ok();
         // New sockets with the family behind a pointer; any other call of socketcall goes on.
-        world.run(["--", world.victim().to_str().unwrap(), "int80", "socketcall", "1"]).status(1).says("EPERM");
-        world.run(["--", world.victim().to_str().unwrap(), "int80", "socketcall", "3"]).status(1).says("EFAULT");
-        world.run(["--", world.victim().to_str().unwrap(), "int80", "socket", "40"]).status(1).says("EAFNOSUPPORT");
+        world
+            .run(["--", world.victim().to_str().unwrap(), "int80", "socketcall", "1"])
+            .status(1)
+            .says("EPERM");
+        world
+            .run(["--", world.victim().to_str().unwrap(), "int80", "socketcall", "3"])
+            .status(1)
+            .says("EFAULT");
+        world
+            .run(["--", world.victim().to_str().unwrap(), "int80", "socket", "40"])
+            .status(1)
+            .says("EAFNOSUPPORT");
     }
 }
 
@@ -112,7 +165,8 @@ fn the_x32_door_is_shut_too() {
 
 #[test]
 fn no_namespace_can_be_made_or_entered() {
-    let kinds = ["0x20000", "0x02000000", "0x04000000", "0x08000000", "0x10000000", "0x20000000", "0x40000000"];
+    let kinds =
+        ["0x20000", "0x02000000", "0x04000000", "0x08000000", "0x10000000", "0x20000000", "0x40000000"];
     for who in everybody() {
         let world = World::new(who);
         for flags in kinds {
@@ -121,16 +175,25 @@ fn no_namespace_can_be_made_or_entered() {
             let with_user = format!("{:#x}", i64::from_str_radix(&flags[2..], 16).unwrap() | 0x1000_0000);
             for act in [["clone", flags], ["clone", &high], ["clone", &with_user]] {
                 let (inside, outside) = world.victim_both("{}", &act);
-                assert!(outside.status == 0 || who.uid != 0 || outside.out == "EINVAL\n", "{act:?} {outside:?}");
+                assert!(
+                    outside.status == 0 || who.uid != 0 || outside.out == "EINVAL\n",
+                    "{act:?} {outside:?}"
+                );
                 assert_eq!(inside.status(1).out, "EPERM\n", "{act:?}");
             }
             let (inside, outside) = world.victim_both("{}", &["clone3", flags]);
             assert!(outside.status == 0 || who.uid != 0, "{outside:?}");
             assert_eq!(inside.status(1).out, "ENOSYS\n");
-            world.run(["--", world.victim().to_str().unwrap(), "call", "unshare", flags]).status(1).says("EPERM");
+            world
+                .run(["--", world.victim().to_str().unwrap(), "call", "unshare", flags])
+                .status(1)
+                .says("EPERM");
         }
         // A time namespace; and what threads unshare, which gives no rights.
-        world.run(["--", world.victim().to_str().unwrap(), "call", "unshare", "0x80"]).status(1).says("EPERM");
+        world
+            .run(["--", world.victim().to_str().unwrap(), "call", "unshare", "0x80"])
+            .status(1)
+            .says("EPERM");
         world.run(["--", world.victim().to_str().unwrap(), "call", "unshare", "0x600"]).ok();
         for kind in ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time"] {
             let path = format!("/proc/self/ns/{kind}");
@@ -182,7 +245,10 @@ fn socket_families_that_reach_outside_are_refused() {
             world.run(words).ok();
         }
         // vsock, packet, crypto, XDP, Bluetooth, CAN, TIPC, SMC, KCM, key; netlink for audit, netfilter, uevents, xfrm.
-        for rare in ["40 1 0", "17 3 3", "38 5 0", "44 3 0", "31 3 1", "29 3 1", "30 5 0", "43 1 0", "41 5 0", "15 3 2"] {
+        for rare in [
+            "40 1 0", "17 3 3", "38 5 0", "44 3 0", "31 3 1", "29 3 1", "30 5 0", "43 1 0", "41 5 0",
+            "15 3 2",
+        ] {
             let words = ["--", &victim, "socket"].into_iter().chain(rare.split(' '));
             world.run(words).status(1).says("EAFNOSUPPORT");
         }
@@ -198,14 +264,20 @@ fn socket_families_that_reach_outside_are_refused() {
 
 #[test]
 fn the_status_of_a_process_shows_no_rights() {
-    let policies = ["{}", r#"{"network": {"allowedDomains": ["*"]}}"#, r#"{"network": {"allowedDomains": ["example.com"]}}"#];
+    let policies = [
+        "{}",
+        r#"{"network": {"allowedDomains": ["*"]}}"#,
+        r#"{"network": {"allowedDomains": ["example.com"]}}"#,
+    ];
     for who in everybody() {
         let world = World::new(who);
         // CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID
         let kept = if who.uid == 0 { "00000000000000fb" } else { "0000000000000000" };
         for policy in policies {
             let out = world.fenced(policy, [world.victim().to_str().unwrap(), "status"]).ok().out;
-            let value = |name: &str| out.lines().find_map(|l| l.strip_prefix(name)).unwrap_or_default().trim().to_string();
+            let value = |name: &str| {
+                out.lines().find_map(|l| l.strip_prefix(name)).unwrap_or_default().trim().to_string()
+            };
             assert_eq!((value("NoNewPrivs:"), value("Seccomp:")), ("1".into(), "2".into()), "{out}");
             for set in ["CapPrm:", "CapEff:", "CapBnd:"] {
                 assert_eq!(value(set), kept, "{set} {out}");
@@ -240,7 +312,10 @@ fn a_set_user_id_program_gains_nothing() {
     // Nor does it give root's sandbox back what the command dropped.
     let world = World::new(Who { uid: 0 });
     let victim = world.victim();
-    world.fenced(policies[0], [victim.to_str().unwrap(), "as", "1000", "--", suid, "ids"]).ok().says("euid=1000");
+    world
+        .fenced(policies[0], [victim.to_str().unwrap(), "as", "1000", "--", suid, "ids"])
+        .ok()
+        .says("euid=1000");
 }
 
 #[test]
@@ -249,7 +324,9 @@ fn a_program_with_file_capabilities_gains_nothing() {
     need!(program "setcap");
     let world = World::new(Who { uid: USER });
     let capable = copy_of_victim(&world);
-    assert!(Command::new("setcap").arg("cap_setuid,cap_sys_admin+ep").arg(&capable).status().unwrap().success());
+    assert!(
+        Command::new("setcap").arg("cap_setuid,cap_sys_admin+ep").arg(&capable).status().unwrap().success()
+    );
     let capable = capable.to_str().unwrap();
     world.bare(capable, ["setuid", "0"]).ok().says("euid=0");
     world.fenced("{}", [capable, "setuid", "0"]).status(1).says("E");
@@ -278,7 +355,10 @@ fn a_filter_of_the_programs_own_works_and_opens_nothing() {
         for name in ["mount", "ptrace", "bpf", "keyctl"] {
             world.run(["--", &victim, "own-filter", "--", &victim, "call", name]).status(1).says("EPERM");
         }
-        world.run(["--", &victim, "refuse", "EIO", "statx", "--", &victim, "call", "statx"]).status(1).says("EIO");
+        world
+            .run(["--", &victim, "refuse", "EIO", "statx", "--", &victim, "call", "statx"])
+            .status(1)
+            .says("EIO");
     }
 }
 
@@ -287,7 +367,10 @@ fn a_call_that_the_user_allows_is_allowed_alone() {
     for who in everybody() {
         let world = World::new(who);
         let victim = world.victim().into_os_string().into_string().unwrap();
-        world.run(["--allow-syscall", "keyctl", "--", &victim, "call", "keyctl"]).status(1).says("EOPNOTSUPP");
+        world
+            .run(["--allow-syscall", "keyctl", "--", &victim, "call", "keyctl"])
+            .status(1)
+            .says("EOPNOTSUPP");
         world.run(["--allow-syscall", "keyctl", "--", &victim, "call", "add_key"]).status(1).says("EPERM");
         world.run(["--allow-syscall", "nothing", "--", "true"]).status(125).says("nothing");
     }
