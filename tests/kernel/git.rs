@@ -47,7 +47,9 @@ fn daily_work_goes_on() {
         sh(&world, work).ok().says("second");
         in_linked(&world, &work.replace("topic", "topic2").replace("v1", "v2")).ok().says("second");
         world.bare("git", ["fsck", "--strict"]).ok();
-        assert_eq!(world.bare("git", ["log", "--oneline", "topic", "topic2"]).ok().out.lines().count(), 3);
+        for branch in ["topic", "topic2"] {
+            assert_eq!(world.bare("git", ["rev-list", "--count", branch]).ok().out, "2\n");
+        }
     }
 }
 
