@@ -180,6 +180,8 @@ fn run(argv: &[OsString], environment: &[CString], search: &OsStr) -> Failure {
         match exec_file(&file, &words, environment) {
             Errno::NOENT if file.exists() => return explain(&file, Errno::NOENT),
             Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG => {}
+            // In a directory that can't be entered there is nothing to be found, as shells see it.
+            Errno::ACCESS if rustix::fs::stat(&file).is_err() => {}
             Errno::ACCESS => denied = Some(file),
             errno => return explain(&file, errno),
         }

@@ -144,7 +144,7 @@ fn find_below_canonical(facts: &mut Facts, path: &Path) -> Option<Option<Found>>
         return None;
     }
     let real = path.to_path_buf();
-    Some(Some(Found { real, kind: kind_of(&stat), links: Vec::new(), nlink: stat.st_nlink }))
+    Some(Some(Found { real, kind: kind_of(&stat), links: Vec::new(), nlink: u64::from(stat.st_nlink) }))
 }
 
 /// What a path leads to. One open, and the kernel's own name for what was opened.
@@ -152,7 +152,7 @@ pub fn find(path: &Path) -> Option<Found> {
     let handle = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let stat = fstat(&handle).ok()?;
     let real = name_of(&handle).or_else(|| std::fs::canonicalize(path).ok())?;
-    Some(Found { real, kind: kind_of(&stat), links: Vec::new(), nlink: stat.st_nlink as u64 })
+    Some(Found { real, kind: kind_of(&stat), links: Vec::new(), nlink: u64::from(stat.st_nlink) })
 }
 
 fn name_of(handle: &OwnedFd) -> Option<PathBuf> {

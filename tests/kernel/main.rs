@@ -10,8 +10,12 @@
 mod files;
 mod git;
 mod harness;
+mod old;
 mod poll;
 mod processes;
 mod programs;
+mod pty;
 mod scale;
 mod smoke;
+mod status;
+mod syscalls;
