@@ -91,9 +91,16 @@ pub fn places(policy: &Policy, facts: &Facts, empty_root: bool) -> Vec<(PathBuf,
         |path: &str| facts.at(path).is_some_and(|f| f.kind == Kind::Directory && f.real == Path::new(path));
     let mut places = Vec::new();
     for tmp in super::files::PRIVATE_TMP {
-        if there(tmp) || (empty_root && tmp == "/tmp") {
-            places.push((PathBuf::from(tmp), vec![tmpfs(tmp, 0o1777)]));
-        }
+        let real = facts.at(tmp).filter(|f| f.kind == Kind::Directory).map(|f| f.real.as_path());
+        let place = match real {
+            Some(real) if real == Path::new(tmp) => real,
+            _ if empty_root && tmp == "/tmp" => Path::new(tmp),
+            // A link: what it leads to is private, unless that is so already.
+            Some(real) if !empty_root && !covers(real) => real,
+            _ => continue,
+        };
+        let mount = Mount::Tmpfs { to: place.to_path_buf(), mode: 0o1777, read_only: false };
+        places.push((place.to_path_buf(), vec![mount]));
     }
     if there("/proc") || empty_root {
         places.push((PathBuf::from("/proc"), proc()));

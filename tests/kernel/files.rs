@@ -96,12 +96,32 @@ fn a_masked_directory_lists_as_empty_and_takes_no_file() {
 #[test]
 fn a_mask_moves_with_the_directory_above_it() {
     for act in ["mv a c && grep KEY c/b/secret", "mv a/b d && grep KEY d/secret", "grep -r KEY ."] {
-        denied(
-            r#"{"filesystem": {"allowWrite": ["."], "denyRead": ["a/b/secret"]}}"#,
-            "mkdir -p a/b; echo KEY > a/b/secret",
-            &[act],
-            "grep -rq KEY .",
-        );
+        for deny in ["a/b/secret", "**/secret", "a/*/s*"] {
+            let policy = format!(r#"{{"filesystem": {{"allowWrite": ["."], "denyRead": ["{deny}"]}}}}"#);
+            denied(&policy, "mkdir -p a/b; echo KEY > a/b/secret", &[act], "grep -rq KEY .");
+        }
+    }
+}
+
+#[test]
+fn a_run_can_not_prepare_the_next_one() {
+    for who in everybody() {
+        let world = World::new(who);
+        let set_up = "mkdir -p a/b out ~/.ssh; echo KEY > a/b/secret; echo KEY > ~/.ssh/id; echo KEY > ~/creds; ln -s ~/creds creds";
+        world.bare("sh", ["-ec", set_up]).ok();
+        let policy =
+            r#"{"filesystem": {"allowWrite": [".", "out", "out2/*"], "denyRead": ["a/b/secret", "creds"]}}"#;
+        let plant = "mv a z; mv a/b z; ln -sfn /dev/null creds; rm -rf out; ln -s ~/.ssh out; mkdir out2; ln -s ~/.ssh out2/x; ls -l";
+        let first = sh(&world, policy, plant).ok();
+        let second = sh(
+            &world,
+            policy,
+            "grep -r KEY . ; cat ~/creds creds; echo evil > out/planted; echo evil > out2/x/planted; true",
+        )
+        .ok();
+        assert!(!second.out.contains("KEY"), "{first:?} {second:?}");
+        second.says("symbolic link");
+        assert!(!world.home().join(".ssh/planted").exists());
     }
 }
 

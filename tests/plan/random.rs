@@ -35,7 +35,7 @@ impl Random {
 #[test]
 fn random_policies_hold() {
     let mut random = Random(0x2545_F491_4F6C_DD1D);
-    for round in 0..1500 {
+    for round in 0..800 {
         let mut host = Host::usual();
         for top in ["/data", "/data/p", "/tmp", "/tmp/p", "/home/me/work", "/var", "/var/tmp"] {
             for name in ["a", "b"] {
