@@ -145,7 +145,10 @@ fn find_below_canonical(facts: &mut Facts, path: &Path) -> Option<Option<Found>>
         return None;
     }
     let real = path.to_path_buf();
-    Some(Some(Found { real, kind: kind_of(&stat), links: Vec::new(), nlink: u64::from(stat.st_nlink) }))
+    // 32 bits on aarch64.
+    #[allow(clippy::useless_conversion)]
+    let nlink = u64::from(stat.st_nlink);
+    Some(Some(Found { real, kind: kind_of(&stat), links: Vec::new(), nlink }))
 }
 
 /// What a path leads to. One open, and the kernel's own name for what was opened.
