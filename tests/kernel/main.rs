@@ -8,4 +8,5 @@
 mod harness;
 mod poll;
 mod processes;
+mod search;
 mod smoke;
