@@ -24,6 +24,8 @@ pub struct Facts {
     pub cwd: PathBuf,
     /// `$HOME`, when set and absolute.
     pub home: Option<PathBuf>,
+    /// fence's own executable.
+    pub executable: Option<PathBuf>,
     /// The terminal behind fd 0, 1 or 2.
     pub terminal: Option<PathBuf>,
     /// What was found at each path that the policy or the engine asks about.

@@ -58,12 +58,13 @@ fn enter(stage: &mut Stage<'_>) -> Result<()> {
     }
     // Modes given below are meant as they stand.
     let mask = umask(rustix::fs::Mode::empty());
+    let outside = payload::where_we_are();
     mounts::build(&plan.mounts, &mut stage.steps)?;
     umask(mask);
     fd::loopback_up().map_err(|e| failed("bring the loopback device up", e))?;
     stage.steps.mark("lo up");
     payload::directories(plan)?;
-    payload::work_directory(plan)?;
+    payload::work_directory(plan, outside)?;
     stage.steps.mark("work directory");
     // Others in the PID namespace must not look into this process: its memory, descriptors and environment are the
     // launcher's. Its command line stays readable to all, so that is wiped.

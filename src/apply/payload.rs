@@ -2,7 +2,7 @@
 
 use super::{Stage, failed, landlock, privileges};
 use crate::error::{Failure, Result, STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND};
-use crate::plan::{Plan, Reopen};
+use crate::plan::{Plan, Reopen, private};
 use crate::sys::{fd, process, seccomp, signal};
 use rustix::fs::{Mode, OFlags, fstat, mkdir, open};
 use rustix::io::Errno;
@@ -19,13 +19,21 @@ pub(super) fn directories(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// The caller's working directory, seen from inside: never another one.
-pub(super) fn work_directory(plan: &Plan) -> Result<()> {
-    let name = plan.cwd.display();
-    chdir(&plan.cwd).map_err(|e| {
-        failed(&format!("enter the working directory {name} inside the sandbox"), e)
-            .hint("start fence in a directory that the policy lets the command read")
-    })
+/// The caller's working directory, as it is before the mounts are made: device and inode.
+pub(super) fn where_we_are() -> Option<(u64, u64)> {
+    rustix::fs::stat(".").ok().map(|stat| (stat.st_dev, stat.st_ino))
+}
+
+/// The caller's working directory, seen from inside: never another one of that name, but for /tmp and its like, which
+/// are the sandbox's own.
+pub(super) fn work_directory(plan: &Plan, outside: Option<(u64, u64)>) -> Result<()> {
+    let doing = || format!("enter the working directory {} inside the sandbox", plan.cwd.display());
+    let hint = "start fence in a directory that the policy lets the command read";
+    chdir(&plan.cwd).map_err(|e| failed(&doing(), e).hint(hint))?;
+    if private::is_top(&plan.cwd) || outside.is_none() || where_we_are() == outside {
+        return Ok(());
+    }
+    Err(Failure::new(format!("cannot {}: it is hidden there", doing())).hint(hint))
 }
 
 /// Runs the plan's command; returns only why that failed.
@@ -172,6 +180,8 @@ fn run(argv: &[OsString], environment: &[CString], search: &OsStr) -> Failure {
         match exec_file(&file, &words, environment) {
             Errno::NOENT if file.exists() => return explain(&file, Errno::NOENT),
             Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG => {}
+            // In a directory that can't be entered there is nothing to be found, as shells see it.
+            Errno::ACCESS if rustix::fs::stat(&file).is_err() => {}
             Errno::ACCESS => denied = Some(file),
             errno => return explain(&file, errno),
         }

@@ -1,7 +1,7 @@
 //! File rules: the policy's lists and the built-in ones → one rule per real path.
 
 use super::mounts::{Mount, pin_ancestors};
-use super::private;
+use super::{NOT_ENFORCED, private};
 use crate::cli::Run;
 use crate::config::Policy;
 use crate::facts::{Facts, Found, Kind, Repository};
@@ -18,16 +18,25 @@ pub enum Place {
     Read,
     /// Writable.
     Write,
-    /// A symbolic link of the host that is made again.
+    /// A symbolic link of the host that is made again where the host does not show.
     Link(PathBuf),
+    /// The same, and where the host shows nobody may replace it: it leads to a place that is denied for writing.
+    KeepLink(PathBuf),
     /// A directory that keeps its place: a mount of its own, as writable as before.
     Pin,
     /// A file system of the sandbox's own, made by these mounts.
     Private(Vec<Mount>),
+    /// Not writable unless a rule for it or below says so.
+    Guard,
     /// Not writable, whatever allows it.
     Deny,
     /// Not readable, whatever allows it.
     Mask,
+    /// Shown whatever denies it here or above: the command line says so.
+    Expose {
+        /// Writable too.
+        writable: bool,
+    },
 }
 
 impl Place {
@@ -35,13 +44,18 @@ impl Place {
     fn strength(&self) -> u8 {
         match self {
             Place::Link(_) => 0,
-            Place::Read => 1,
-            Place::Pin => 1,
+            Place::Read | Place::Pin | Place::Guard => 1,
             Place::Write => 2,
             Place::Private(_) => 3,
-            Place::Deny => 4,
+            Place::Deny | Place::KeepLink(_) => 4,
             Place::Mask => 5,
+            Place::Expose { .. } => 6,
         }
+    }
+
+    /// The host's tree is writable here when nothing denies it.
+    pub fn opens(&self) -> bool {
+        matches!(self, Place::Write | Place::Expose { writable: true })
     }
 }
 
@@ -50,10 +64,21 @@ impl Place {
 pub struct Rule {
     /// What is wanted.
     pub place: Place,
+    /// Something allows reading it, also where a denial of writes has replaced that.
+    pub shown: bool,
     /// The directories above, up to the writable one, must keep their places too.
     pub pinned: bool,
+    /// It must be a mount of its own: a mount point can't be renamed.
+    pub fixed: bool,
     /// It is a directory on the host.
     pub directory: bool,
+}
+
+impl Rule {
+    /// A place and nothing else known about it.
+    pub fn new(place: Place, directory: bool) -> Rule {
+        Rule { place, shown: false, pinned: false, fixed: false, directory }
+    }
 }
 
 /// All file rules of a run.
@@ -63,14 +88,20 @@ pub struct Rules {
     pub places: BTreeMap<PathBuf, Rule>,
     /// The root is empty and filled with what is allowed.
     pub empty_root: bool,
-    /// `--expose-host-path`: path, writable, rule.
-    pub exposed: Vec<(PathBuf, bool, Rule)>,
     /// Paths that can be executed but not listed (`allowExecute` where reads are denied).
     pub execute_only: Vec<PathBuf>,
     /// What a reader of `-d` should know: missing paths and the like.
     pub remarks: Vec<String>,
     /// What everybody should know: a rule that does less than it seems to.
     pub warnings: Vec<String>,
+}
+
+impl Rules {
+    /// Something denies writing at `path` or above.
+    pub fn denies_writing(&self, path: &Path) -> bool {
+        let denies = |rule: &Rule| matches!(rule.place, Place::Deny | Place::Mask);
+        path.ancestors().any(|above| self.places.get(above).is_some_and(denies))
+    }
 }
 
 /// The directories that are the sandbox's own, whatever the host has there.
@@ -148,7 +179,7 @@ pub fn writable_roots(policy: &Policy, facts: &Facts) -> Vec<PathBuf> {
 /// Policy and facts → one rule per path.
 pub fn rules(policy: &Policy, run: &Run, facts: &Facts) -> Rules {
     let mut build = Builder { facts, policy, rules: Rules::default() };
-    build.rules.empty_root = policy.filesystem.default_deny_read || build.parts_missing();
+    build.rules.empty_root = build.empty_root(run);
     build.readable();
     build.private_places();
     build.writable();
@@ -169,14 +200,33 @@ struct Builder<'a> {
 impl Builder<'_> {
     fn put(&mut self, found: &Found, place: Place, pinned: bool) {
         let directory = found.kind == Kind::Directory;
+        let shows = matches!(place, Place::Read | Place::Write);
+        if place == Place::Deny {
+            self.keep_links(found, pinned);
+        }
         match self.rules.places.get_mut(&found.real) {
             // Denying writes to a place of the sandbox's own does not bring the host's back.
             Some(Rule { place: Place::Private(mounts), .. }) if place == Place::Deny => {
                 mounts.push(Mount::Seal(found.real.clone()));
             }
             Some(old) if old.place.strength() > place.strength() => old.pinned |= pinned,
-            Some(old) => *old = Rule { pinned: pinned || old.pinned, place, directory },
-            None => _ = self.rules.places.insert(found.real.clone(), Rule { place, pinned, directory }),
+            Some(old) => {
+                let shown = shows || old.shown;
+                *old = Rule { shown, pinned: pinned || old.pinned, place, ..*old };
+            }
+            None => {
+                let rule = Rule { shown: shows, pinned, ..Rule::new(place, directory) };
+                self.rules.places.insert(found.real.clone(), rule);
+            }
+        }
+    }
+
+    /// Who can replace a link on the way to a path need not write to what it leads to.
+    fn keep_links(&mut self, found: &Found, pinned: bool) {
+        for (link, text) in found.links.iter().filter(|(link, _)| !private::is_closed(link)) {
+            let pinned = pinned || self.rules.places.get(link).is_some_and(|old| old.pinned);
+            let rule = Rule { pinned, ..Rule::new(Place::KeepLink(text.clone()), false) };
+            self.rules.places.insert(link.clone(), rule);
         }
     }
 
@@ -202,6 +252,19 @@ impl Builder<'_> {
         all
     }
 
+    /// Reads are denied by default, unless `/` itself is allowed; or the root can't be the host's.
+    fn empty_root(&self, run: &Run) -> bool {
+        let facts = self.facts;
+        let fs = &self.policy.filesystem;
+        let root = |path: PathBuf| facts.at(path).is_some_and(|found| found.real == Path::new("/"));
+        let lists = [&fs.allow_read, &fs.allow_execute, &fs.allow_write];
+        let literal = lists.into_iter().flatten().filter(|entry| !glob::is_glob(entry));
+        let mut allowed = literal.map(|entry| glob::normalize(entry, &facts.cwd, facts.home.as_deref()));
+        let mut exposed = run.expose_read.iter().chain(&run.expose_write).map(|path| facts.cwd.join(path));
+        let all_shown = allowed.any(root) || exposed.any(root);
+        self.parts_missing() || fs.default_deny_read && !all_shown
+    }
+
     /// A directory that the sandbox needs as a mount point does not exist (FROM scratch): the root is built from parts.
     fn parts_missing(&self) -> bool {
         ["/proc", "/dev", "/tmp"].iter().any(|p| self.facts.at(p).is_none())
@@ -209,10 +272,16 @@ impl Builder<'_> {
 
     /// Where the root is empty: what shows.
     fn readable(&mut self) {
+        let fs = &self.policy.filesystem;
         if !self.rules.empty_root {
+            // All shows but what lies in a private place.
+            for (found, _) in self.entries(&fs.allow_read, "filesystem.allowRead") {
+                if private::covers(&found.real) {
+                    self.allow(&found, Place::Read, "filesystem.allowRead");
+                }
+            }
             return;
         }
-        let fs = &self.policy.filesystem;
         let mut shown: Vec<Found> = Vec::new();
         let facts = self.facts;
         if !fs.default_deny_read {
@@ -235,34 +304,48 @@ impl Builder<'_> {
         shown.extend(
             facts.at("/init").filter(|_| facts.wsl_interop && fs.wsl_interop != Some(false)).cloned(),
         );
+        // A root that is built from parts is writable when its parts are.
+        let place = if self.parts_missing() && self.allows_root() { Place::Write } else { Place::Read };
         for found in shown {
-            self.links(&found);
-            self.put(&found, Place::Read, false);
+            self.allow(&found, place.clone(), "filesystem.allowRead");
         }
+    }
+
+    /// `/` itself is in `allowWrite`.
+    fn allows_root(&self) -> bool {
+        let root = |entry: &String| self.facts.at(entry).is_some_and(|found| found.real == Path::new("/"));
+        self.policy.filesystem.allow_write.iter().any(root)
+    }
+
+    /// Shows a path, writable or not; /dev and /proc are always the sandbox's own.
+    fn allow(&mut self, found: &Found, place: Place, name: &str) {
+        if private::is_closed(&found.real) {
+            let remark =
+                format!("{name} {} has no effect: the sandbox has its own there", found.real.display());
+            self.rules.remarks.push(remark);
+            return;
+        }
+        self.links(found);
+        self.put(found, place, false);
     }
 
     /// Symbolic links on the way to a shown path are made again, so that `/lib64` still names what it names outside.
     fn links(&mut self, found: &Found) {
-        for (link, text) in &found.links {
-            let rule = Rule { place: Place::Link(text.clone()), pinned: false, directory: false };
+        for (link, text) in found.links.iter().filter(|(link, _)| !private::is_closed(link)) {
+            let rule = Rule::new(Place::Link(text.clone()), false);
             self.rules.places.entry(link.clone()).or_insert(rule);
         }
     }
 
     fn private_places(&mut self) {
         for (path, mounts) in private::places(self.policy, self.facts, self.rules.empty_root) {
-            self.rules
-                .places
-                .insert(path, Rule { place: Place::Private(mounts), pinned: false, directory: true });
+            self.rules.places.insert(path, Rule::new(Place::Private(mounts), true));
         }
     }
 
     fn writable(&mut self) {
         for (found, _) in self.entries(&self.policy.filesystem.allow_write, "filesystem.allowWrite") {
-            if self.rules.empty_root {
-                self.links(&found);
-            }
-            self.put(&found, Place::Write, false);
+            self.allow(&found, Place::Write, "filesystem.allowWrite");
         }
         // A linked work tree keeps its index and branches in the repository it belongs to; git can't commit without.
         for repository in self.facts.git.iter().filter(|r| r.linked) {
@@ -284,17 +367,15 @@ impl Builder<'_> {
 
     /// The working directory, and files named by the command or on stdin, stay visible when they lie in a private place.
     fn shown_in_private(&mut self, run: &Run) {
-        let cwd = self.facts.cwd.clone();
-        if !private::is_top(&cwd) {
-            let found = Found { real: cwd, kind: Kind::Directory, links: vec![], nlink: 1 };
-            if private::covers(&found.real) {
-                self.put(&found, Place::Read, false);
-            }
-        }
         let facts = self.facts;
+        let cwd = Found { real: facts.cwd.clone(), kind: Kind::Directory, links: vec![], nlink: 1 };
         let words = words(run).map(|word| facts.cwd.join(word));
-        for path in words.chain(facts.read_only_stdio.iter().map(|(_, path)| path.clone())) {
-            if let Some(found) = facts.at(&path).filter(|f| f.kind == Kind::File && private::covers(&f.real)) {
+        let stdio = facts.read_only_stdio.iter().map(|(_, path)| path.clone());
+        let files =
+            words.chain(stdio).filter_map(|path| facts.at(path)).filter(|found| found.kind == Kind::File);
+        for found in files.chain([&cwd]).filter(|found| private::covers(&found.real)) {
+            if !private::is_top(&found.real) && !private::is_closed(&found.real) {
+                self.links(found);
                 self.put(found, Place::Read, false);
             }
         }
@@ -313,8 +394,8 @@ impl Builder<'_> {
         for (base, pinned) in bases {
             names.extend(protected::names(Where::Everywhere).map(|n| (base.join(n), pinned)));
         }
-        // Writing below /sys changes the machine; a writable `/` does not mean that.
-        names.push((PathBuf::from("/sys"), false));
+        // A later run of fence outside is not to be somebody else's program.
+        names.extend(facts.executable.iter().map(|path| (path.clone(), true)));
         names
             .extend(facts.home.iter().flat_map(|h| protected::names(Where::Home).map(|n| (h.join(n), true))));
         let mut found: Vec<(Found, bool)> =
@@ -326,6 +407,17 @@ impl Builder<'_> {
             if !lifted.contains(&found.real) {
                 self.put(&found, Place::Deny, pinned);
             }
+        }
+        // `.git` may be a link to what is protected.
+        for repository in &facts.git {
+            if let Some(found) = facts.at(repository.work_tree.join(".git")) {
+                self.keep_links(found, true);
+            }
+        }
+        // Writing below /sys changes the machine; a writable `/` does not mean that.
+        if let Some(sys) = facts.at("/sys") {
+            let guard = Rule::new(Place::Guard, true);
+            self.rules.places.entry(sys.real.clone()).or_insert(guard);
         }
     }
 
@@ -347,9 +439,11 @@ impl Builder<'_> {
     fn denied(&mut self) {
         let fs = &self.policy.filesystem;
         for (found, literal) in self.entries(&fs.deny_write, "filesystem.denyWrite") {
+            self.of_a_process(&found, "filesystem.denyWrite");
             self.put(&found, Place::Deny, literal);
         }
         for (found, _) in self.entries(&fs.deny_read, "filesystem.denyRead") {
+            self.of_a_process(&found, "filesystem.denyRead");
             if found.kind == Kind::File && found.nlink > 1 {
                 self.rules.warnings.push(format!(
                     "filesystem.denyRead hides {} but not its other {} hard links: they can be read under their names",
@@ -367,14 +461,30 @@ impl Builder<'_> {
         }
     }
 
+    /// What stands at `/proc/NUMBER` outside is another process inside, or none.
+    fn of_a_process(&mut self, found: &Found, name: &str) {
+        let mut components = found.real.strip_prefix("/proc").into_iter().flat_map(Path::components);
+        let number = components.next().and_then(|c| c.as_os_str().to_str()?.parse::<u32>().ok());
+        if number.is_some() {
+            self.rules.warnings.push(format!(
+                "{name} {} {NOT_ENFORCED}: the sandbox has processes of its own in /proc",
+                found.real.display()
+            ));
+        }
+    }
+
     fn exposed(&mut self, run: &Run) {
         let both = [(&run.expose_read, false), (&run.expose_write, true)];
         for (path, writable) in both.into_iter().flat_map(|(list, w)| list.iter().map(move |p| (p, w))) {
-            if let Some(found) = self.facts.at(self.facts.cwd.join(path)) {
-                let rule =
-                    Rule { place: Place::Read, pinned: false, directory: found.kind == Kind::Directory };
-                self.rules.exposed.push((found.real.clone(), writable, rule));
+            let Some(found) = self.facts.at(self.facts.cwd.join(path)).cloned() else { continue };
+            if found.real.starts_with("/proc") {
+                let remark =
+                    format!("--expose-host-path {}: the sandbox has its own /proc", found.real.display());
+                self.rules.remarks.push(remark);
+                continue;
             }
+            self.links(&found);
+            self.put(&found, Place::Expose { writable }, false);
         }
     }
 }

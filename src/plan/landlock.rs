@@ -52,7 +52,11 @@ pub fn plan(
         rows.push(Row { path: path.to_path_buf(), access: access & possible });
     };
     if rules.empty_root {
-        for (path, rule) in rules.places.iter().filter(|(_, rule)| rule.place == Place::Read) {
+        for (path, rule) in rules
+            .places
+            .iter()
+            .filter(|(_, rule)| rule.shown && !matches!(rule.place, Place::Mask | Place::Write))
+        {
             let execute_only = rules.execute_only.contains(path);
             row(path, rule.directory, if execute_only { rights::EXECUTE_ONLY } else { rights::READ });
         }
@@ -68,10 +72,15 @@ pub fn plan(
         row(Path::new("/"), true, rights::READ);
     }
     for (path, rule) in rules.places.iter().filter(|(_, rule)| rule.place == Place::Write) {
-        row(path, rule.directory, rights::READ | rights::write_fs(abi));
+        let write = if rules.denies_writing(path) { 0 } else { rights::write_fs(abi) };
+        row(path, rule.directory, rights::READ | write);
     }
-    for (path, writable, rule) in &rules.exposed {
-        row(path, rule.directory, rights::READ | if *writable { rights::write_fs(abi) } else { 0 });
+    for (path, rule) in &rules.places {
+        if let Place::Expose { writable } = rule.place {
+            let ioctl = if path.starts_with("/dev") { rights::IOCTL_DEV } else { 0 };
+            let write = if writable { rights::write_fs(abi) | ioctl } else { 0 };
+            row(path, rule.directory, rights::READ | write);
+        }
     }
     for path in &own {
         row(path, true, rights::READ | rights::write_fs(abi));

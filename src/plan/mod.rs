@@ -100,10 +100,19 @@ const ROOT_NEEDS: [(u32, &str); 3] = [(8, "CAP_SETPCAP"), (12, "CAP_NET_ADMIN"),
 pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Plan> {
     check_engine(run)?;
     let rules = files::rules(policy, run, facts);
+    if rules.places.get(Path::new("/")).is_some_and(|rule| rule.place == files::Place::Mask) {
+        return Err(Failure::new(
+            "cannot deny reading / as filesystem.denyRead says: the command itself is there",
+        )
+        .hint("filesystem.defaultDenyRead hides all that is not allowed"));
+    }
     let mounts = mounts::table(&rules);
     let own = private::writable(policy, &mounts);
-    let devices =
+    let mut devices =
         policy.devices.allow.iter().filter_map(|d| facts.at(d)).map(|f| f.real.clone()).collect::<Vec<_>>();
+    if policy.devices.mode == "host" {
+        devices.push("/dev".into());
+    }
     let landlock = landlock::plan(facts.landlock_abi, &rules, &mounts, own, &devices);
     let scoped = landlock.as_ref().is_some_and(|l| l.scoped);
     let seccomp = seccomp::plan(&seccomp::Options {
@@ -161,7 +170,7 @@ fn degraded(text: impl Into<String>) -> Note {
 
 /// A rule that the user wrote and that this build can't enforce says so with these words: without --allow-degraded it
 /// stops the run.
-const NOT_ENFORCED: &str = "is not enforced";
+pub(crate) const NOT_ENFORCED: &str = "is not enforced";
 
 fn check_engine(run: &Run) -> Result<()> {
     let name = match run.engine {
@@ -287,9 +296,8 @@ fn keep_fds(run: &Run, facts: &Facts) -> Vec<i32> {
 /// and /proc/self/fd would open it for writing where Landlock does not stop that, because the file lies in a writable
 /// place, or because there is no Landlock.
 fn reopen(facts: &Facts, rules: &files::Rules) -> Vec<Reopen> {
-    let writable = |path: &Path| {
-        path.ancestors().any(|p| rules.places.get(p).is_some_and(|rule| rule.place == files::Place::Write))
-    };
+    let writable =
+        |path: &Path| path.ancestors().any(|p| rules.places.get(p).is_some_and(|rule| rule.place.opens()));
     let stdio = facts.read_only_stdio.iter();
     stdio
         .map(|(number, path)| Reopen {

@@ -1,6 +1,6 @@
 //! The mount table: effective rules per path → mounts, parents before children.
 
-use super::files::{Place, Rule, Rules};
+use super::files::{PRIVATE_TMP, Place, Rule, Rules};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -60,6 +60,8 @@ pub enum Mount {
         /// What it says.
         text: PathBuf,
     },
+    /// A symbolic link bound on itself: a mount point can't be replaced.
+    KeepLink(PathBuf),
     /// Makes a mount that was filled read-only.
     Seal(PathBuf),
     /// A part of a fresh file system, bound on itself read-only.
@@ -68,42 +70,63 @@ pub enum Mount {
 
 /// What holds at a path while the table is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// Nothing of the host shows (an empty root).
-    Hidden,
-    /// The host's tree, read-only.
-    ReadOnly,
-    /// The host's tree, writable.
-    Writable,
-    /// Denied for writing: no rule below re-opens it.
-    Protected,
-    /// Denied for reading: nothing below shows.
-    Masked,
-    /// A file system in memory.
-    Private,
+struct State {
+    shows: Shows,
+    /// The mount that shows it is writable.
+    writable: bool,
+    /// Denied for writing: no `allowWrite` below re-opens it.
+    denied: bool,
+    /// Denied for reading: nothing below shows, unless the command line exposes it.
+    masked: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shows {
+    /// Nothing: an empty root.
+    Nothing,
+    /// The host's tree.
+    Host,
+    /// A file system of the sandbox's own.
+    Own,
+}
+
+/// A place on the way from the root to the path at hand.
+struct Level {
+    path: PathBuf,
+    state: State,
+    /// Becomes read-only when all below is in place.
+    seal: bool,
 }
 
 /// Lays the rules out as mounts. The root comes first, then every path after its parents.
 pub fn table(rules: &Rules) -> Vec<Mount> {
-    let mut table = Table { mounts: Vec::with_capacity(rules.places.len() + 8), stack: Vec::new() };
-    let root = if rules.empty_root {
-        table.mounts.push(Mount::EmptyRoot);
-        State::Hidden
-    } else {
-        let writable = matches!(rules.places.get(Path::new("/")), Some(Rule { place: Place::Write, .. }));
-        table.mounts.push(Mount::HostRoot { read_only: !writable });
-        if writable { State::Writable } else { State::ReadOnly }
+    let exposed = rules.places.iter().filter(|(_, rule)| matches!(rule.place, Place::Expose { .. }));
+    let mut table = Table {
+        mounts: Vec::with_capacity(rules.places.len() + 8),
+        levels: Vec::new(),
+        exposed: exposed.map(|(path, _)| path.clone()).collect(),
     };
-    table.stack.push((PathBuf::from("/"), root));
-    for (path, rule) in &rules.places {
-        if path != Path::new("/") {
-            table.place(path, rule);
-        }
+    let root = rules.places.get(Path::new("/")).map(|rule| &rule.place);
+    let writable = !rules.empty_root && root.is_some_and(Place::opens);
+    table.mounts.push(if rules.empty_root {
+        Mount::EmptyRoot
+    } else {
+        Mount::HostRoot { read_only: !writable }
+    });
+    table.levels.push(Level {
+        path: PathBuf::from("/"),
+        state: State {
+            shows: if rules.empty_root { Shows::Nothing } else { Shows::Host },
+            writable,
+            denied: root == Some(&Place::Deny),
+            masked: false,
+        },
+        seal: rules.empty_root,
+    });
+    for (path, rule) in rules.places.iter().filter(|(path, _)| *path != Path::new("/")) {
+        table.place(path, rule);
     }
-    table.exposed(&rules.exposed);
-    if rules.empty_root {
-        table.mounts.push(Mount::Seal(PathBuf::from("/")));
-    }
+    table.leave(|_| true);
     table.mounts
 }
 
@@ -112,118 +135,147 @@ pub fn table(rules: &Rules) -> Vec<Mount> {
 pub fn pin_ancestors(places: &mut BTreeMap<PathBuf, Rule>) {
     let mut pins = Vec::new();
     for (path, rule) in places.iter() {
-        if rule.place != Place::Deny || !rule.pinned {
+        if !matches!(rule.place, Place::Deny | Place::KeepLink(_)) || !rule.pinned {
             continue;
         }
-        let writable = |p: &Path| matches!(places.get(p), Some(Rule { place: Place::Write, .. }));
+        let writable = |p: &Path| places.get(p).is_some_and(|rule| rule.place.opens());
         // The outermost writable directory is the mount that counts: writable places inside it are no mounts of theirs.
         if let Some(top) = path.ancestors().skip(1).filter(|p| writable(p)).last() {
             pins.extend(path.ancestors().skip(1).take_while(|p| *p != top).map(Path::to_path_buf));
         }
     }
     for pin in pins {
-        places.entry(pin).or_insert(Rule { place: Place::Pin, pinned: false, directory: true });
+        places.entry(pin).or_insert(Rule::new(Place::Pin, true)).fixed = true;
     }
 }
 
 struct Table {
     mounts: Vec<Mount>,
-    stack: Vec<(PathBuf, State)>,
+    levels: Vec<Level>,
+    /// Paths that `--expose-host-path` names.
+    exposed: Vec<PathBuf>,
 }
 
 impl Table {
-    /// What holds at `path`, by the nearest place above it.
-    fn state_above(&mut self, path: &Path) -> State {
-        while self.stack.len() > 1 && !self.stack.last().is_some_and(|(top, _)| path.starts_with(top)) {
-            self.stack.pop();
+    /// Leaves levels from the innermost on, as long as they are done; what must be sealed is sealed then.
+    fn leave(&mut self, done: impl Fn(&Level) -> bool) {
+        while let Some(level) = self.levels.pop_if(|level| done(level)) {
+            if level.seal {
+                self.mounts.push(Mount::Seal(level.path));
+            }
         }
-        self.stack.last().map_or(State::ReadOnly, |(_, state)| *state)
+    }
+
+    fn enter(&mut self, path: &Path, state: State, seal: bool) {
+        self.levels.push(Level { path: path.to_path_buf(), state, seal });
     }
 
     fn place(&mut self, path: &Path, rule: &Rule) {
-        let above = self.state_above(path);
-        let state = match (above, &rule.place) {
-            (State::Masked, _) => return,
-            (State::Hidden | State::Private, Place::Deny | Place::Pin | Place::Mask) => return,
-            (State::ReadOnly | State::Protected, Place::Deny | Place::Pin | Place::Read) => return,
-            (State::Protected, Place::Write) | (State::Writable, Place::Write | Place::Read) => return,
-            (_, Place::Private(private)) => self.private(path, private, above),
-            (State::Hidden, Place::Link(text)) => {
-                self.mounts.push(Mount::Link { at: path.to_path_buf(), text: text.clone() });
-                return;
+        self.leave(|level| !path.starts_with(&level.path));
+        let Some(above) = self.levels.last().map(|level| level.state) else { return };
+        let denied = above.denied;
+        match &rule.place {
+            Place::Expose { writable } => {
+                let writable = *writable || above.writable;
+                let open = State { shows: Shows::Host, writable, denied: false, masked: false };
+                if above.shows != Shows::Host {
+                    self.show(path, rule, !writable);
+                } else if above.writable != writable {
+                    self.bind(path, false, false);
+                }
+                self.enter(path, open, false);
             }
-            (_, Place::Link(_)) => return,
-            (State::Hidden | State::Private, Place::Read) => self.show(path, rule, true),
-            (State::Hidden | State::Private, Place::Write) => self.show(path, rule, false),
-            (State::ReadOnly, Place::Write) => self.bind(path, false, false),
-            (State::Writable, Place::Deny) => self.bind(path, true, true),
-            (State::Writable, Place::Pin) => self.bind(path, false, false),
-            (_, Place::Mask) => self.mask(path, rule.directory),
-        };
-        self.stack.push((path.to_path_buf(), state));
+            // A masked directory beats all below it.
+            _ if above.masked => {}
+            Place::Private(private) => self.private(path, private, above),
+            Place::Mask => self.mask(path, rule.directory, above),
+            Place::Link(text) | Place::KeepLink(text) if above.shows != Shows::Host => {
+                self.mounts.push(Mount::Link { at: path.to_path_buf(), text: text.clone() });
+            }
+            Place::KeepLink(_) if above.writable => self.mounts.push(Mount::KeepLink(path.to_path_buf())),
+            Place::Link(_) | Place::KeepLink(_) => {}
+            Place::Deny | Place::Guard => {
+                let denied = denied || rule.place == Place::Deny;
+                let mut state = State { writable: false, denied, ..above };
+                if rule.shown && above.shows != Shows::Host {
+                    self.show(path, rule, true);
+                    state.shows = Shows::Host;
+                } else if above.writable {
+                    self.bind(path, true, true);
+                }
+                self.enter(path, state, false);
+            }
+            Place::Read | Place::Write if above.shows != Shows::Host => {
+                let writable = rule.place == Place::Write && !denied;
+                self.show(path, rule, !writable);
+                self.enter(path, State { shows: Shows::Host, writable, denied, masked: false }, false);
+            }
+            Place::Write if !above.writable && !denied => {
+                self.bind(path, false, false);
+                self.enter(path, State { writable: true, ..above }, false);
+            }
+            Place::Pin | Place::Read | Place::Write => {
+                if rule.fixed && above.writable {
+                    self.bind(path, false, false);
+                }
+            }
+        }
     }
 
-    fn bind(&mut self, path: &Path, read_only: bool, may_be_gone: bool) -> State {
+    fn bind(&mut self, path: &Path, read_only: bool, may_be_gone: bool) {
         self.mounts.push(Mount::Bind {
             from: path.to_path_buf(),
             to: path.to_path_buf(),
             read_only,
-            devices: false,
+            devices: path.starts_with("/dev"),
             may_be_gone,
         });
-        if read_only { State::Protected } else { State::Writable }
     }
 
     /// A place of the host inside a file system in memory: its mount point is made first.
-    fn show(&mut self, path: &Path, rule: &Rule, read_only: bool) -> State {
+    fn show(&mut self, path: &Path, rule: &Rule, read_only: bool) {
         self.mounts.push(if rule.directory {
             Mount::Directory { at: path.to_path_buf(), mode: 0o755 }
         } else {
             Mount::File(path.to_path_buf())
         });
         self.bind(path, read_only, false);
-        if read_only { State::ReadOnly } else { State::Writable }
     }
 
-    fn mask(&mut self, path: &Path, directory: bool) -> State {
-        self.mounts.push(if directory {
-            Mount::MaskDirectory(path.to_path_buf())
-        } else {
-            Mount::MaskFile(path.to_path_buf())
-        });
-        State::Masked
+    fn mask(&mut self, path: &Path, directory: bool, above: State) {
+        let state = State { masked: true, writable: false, ..above };
+        let holds_exposed = self.exposed.iter().any(|exposed| exposed.starts_with(path));
+        // What never shows needs no mask: a part of an empty root, or of a private /tmp.
+        let hidden = match above.shows {
+            Shows::Nothing => true,
+            Shows::Own => PRIVATE_TMP.iter().any(|tmp| path.starts_with(tmp)),
+            Shows::Host => false,
+        };
+        if directory && holds_exposed && !hidden {
+            // A mask of its own, with mount points for what the command line exposes below.
+            self.mounts.push(Mount::Tmpfs { to: path.to_path_buf(), mode: 0o755, read_only: false });
+            self.enter(path, State { shows: Shows::Own, ..state }, true);
+            return;
+        }
+        if !hidden {
+            self.mounts.push(if directory {
+                Mount::MaskDirectory(path.to_path_buf())
+            } else {
+                Mount::MaskFile(path.to_path_buf())
+            });
+        }
+        self.enter(path, state, false);
     }
 
-    fn private(&mut self, path: &Path, private: &[Mount], above: State) -> State {
-        if matches!(above, State::Hidden | State::Private) {
+    fn private(&mut self, path: &Path, private: &[Mount], above: State) {
+        if above.shows != Shows::Host {
             self.mounts.push(Mount::Directory { at: path.to_path_buf(), mode: 0o755 });
         }
-        self.mounts.extend_from_slice(private);
-        State::Private
-    }
-
-    /// `--expose-host-path`: after all masks, so it opens even a denied path; the user said so on the command line.
-    fn exposed(&mut self, exposed: &[(PathBuf, bool, Rule)]) {
-        for (path, writable, rule) in exposed {
-            if matches!(self.state_at_end(path), State::Hidden | State::Private) {
-                self.show(path, rule, !writable);
-            } else {
-                self.bind(path, !writable, false);
-            }
-        }
-    }
-
-    /// The state at `path` after the whole table is laid out.
-    fn state_at_end(&self, path: &Path) -> State {
-        let made_here = |m: &&Mount| match m {
-            Mount::Tmpfs { to, .. } | Mount::Bind { to, .. } => path.starts_with(to) && path != to,
-            Mount::HostRoot { .. } | Mount::EmptyRoot => true,
-            _ => false,
-        };
-        match self.mounts.iter().rev().find(made_here) {
-            Some(Mount::EmptyRoot) => State::Hidden,
-            Some(Mount::Tmpfs { .. }) => State::Private,
-            _ => State::ReadOnly,
-        }
+        let seals = |mount: &Mount| matches!(mount, Mount::Seal(at) if at == path);
+        let sealed = private.iter().any(seals);
+        self.mounts.extend(private.iter().filter(|mount| !seals(mount)).cloned());
+        let state =
+            State { shows: Shows::Own, writable: false, denied: above.denied || sealed, masked: false };
+        self.enter(path, state, sealed);
     }
 }

@@ -73,10 +73,15 @@ pub fn is_top(path: &Path) -> bool {
     TOPS.iter().any(|top| path == Path::new(top))
 }
 
-/// Whether `path` lies in or is a private directory in which something of the host's may be shown. Not /proc: under the
-/// same names there are other processes outside.
+/// Whether `path` lies in a private directory that shows nothing else of the host, whatever allows it.
+pub fn is_closed(path: &Path) -> bool {
+    let inside = |top: &str| path.starts_with(top) && path != Path::new(top);
+    inside("/proc") || inside("/dev") && !inside("/dev/shm")
+}
+
+/// Whether `path` lies in or is a private directory.
 pub fn covers(path: &Path) -> bool {
-    TOPS.iter().any(|top| path.starts_with(top)) && !path.starts_with("/proc")
+    TOPS.iter().any(|top| path.starts_with(top))
 }
 
 /// Each private place with the mounts that make it. Places that the host does not have are left out, unless the root is

@@ -158,6 +158,7 @@ pub fn line(mount: &Mount) -> String {
         Mount::Directory { at, .. } => format!("directory   {}", at.display()),
         Mount::File(at) => format!("file        {}", at.display()),
         Mount::Link { at, text } => format!("link        {} -> {}", at.display(), text.display()),
+        Mount::KeepLink(at) => format!("kept link   {}", at.display()),
         Mount::Seal(at) | Mount::ReadOnlyPart(at) => format!("read-only   {}", at.display()),
     }
 }

@@ -36,12 +36,14 @@ pub fn look(policy: &Policy, run: &Run, cwd: &Path, home: Option<&Path>) -> Resu
     let empty_root = policy.filesystem.default_deny_read;
     for name in ["TMPDIR", "XDG_RUNTIME_DIR"] {
         let path = std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        path.into_iter().for_each(|path| add(&mut facts, path, false));
+        path.into_iter().for_each(|path| add(&mut facts, path));
     }
     for path in files::literal_paths(policy, run, cwd, home) {
-        add(&mut facts, path, empty_root);
+        add(&mut facts, path);
     }
     facts.read_only_stdio = read_only_stdio();
+    facts.executable = std::fs::read_link("/proc/self/exe").ok();
+    facts.executable.clone().into_iter().for_each(|path| add(&mut facts, path));
     look_at_words(&mut facts, run);
     root_entries(&mut facts, empty_root);
     let names = search(&mut facts, policy)?;
@@ -112,17 +114,21 @@ fn executable(file: &Path) -> bool {
 }
 
 /// Puts what stands at `path` into the facts, once.
-fn add(facts: &mut Facts, path: PathBuf, with_links: bool) {
+fn add(facts: &mut Facts, path: PathBuf) {
     if facts.paths.contains_key(&path) {
         return;
     }
-    let found = find_below_canonical(facts, &path).unwrap_or_else(|| find(&path));
-    if let Some(mut found) = found {
-        if with_links && found.real != path {
-            found.links = links_on(&path);
-        }
+    let found = find_below_canonical(facts, &path).unwrap_or_else(|| find_with_links(&path));
+    if let Some(found) = found {
         facts.paths.insert(path, found);
     }
+}
+
+/// The same as [`find`], with the symbolic links on the way.
+fn find_with_links(path: &Path) -> Option<Found> {
+    let found = find(path)?;
+    let links = if found.real == path { Vec::new() } else { links_on(path) };
+    Some(Found { links, ..found })
 }
 
 /// The short way for a path whose directory is known to be canonical: one lstat. `None` when it does not apply.
@@ -139,7 +145,7 @@ fn find_below_canonical(facts: &mut Facts, path: &Path) -> Option<Option<Found>>
         return None;
     }
     let real = path.to_path_buf();
-    Some(Some(Found { real, kind: kind_of(&stat), links: Vec::new(), nlink: stat.st_nlink }))
+    Some(Some(Found { real, kind: kind_of(&stat), links: Vec::new(), nlink: u64::from(stat.st_nlink) }))
 }
 
 /// What a path leads to. One open, and the kernel's own name for what was opened.
@@ -147,7 +153,7 @@ pub fn find(path: &Path) -> Option<Found> {
     let handle = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let stat = fstat(&handle).ok()?;
     let real = dir::real_path(&handle).or_else(|| std::fs::canonicalize(path).ok())?;
-    Some(Found { real, kind: kind_of(&stat), links: Vec::new(), nlink: stat.st_nlink as u64 })
+    Some(Found { real, kind: kind_of(&stat), links: Vec::new(), nlink: u64::from(stat.st_nlink) })
 }
 
 fn kind_of(stat: &Stat) -> Kind {
@@ -187,7 +193,7 @@ fn look_at_words(facts: &mut Facts, run: &Run) {
     let words = files::words(run).map(|word| facts.cwd.join(word));
     let stdio = facts.read_only_stdio.iter().map(|(_, path)| path.clone());
     for path in words.chain(stdio).filter(|path| private::covers(path)).collect::<Vec<_>>() {
-        add(facts, path, false);
+        add(facts, path);
     }
 }
 
@@ -202,7 +208,7 @@ fn root_entries(facts: &mut Facts, needed: bool) {
     facts.root_entries.sort();
     for path in facts.root_entries.clone() {
         facts.paths.remove(&path);
-        add(facts, path, true);
+        add(facts, path);
     }
 }
 
@@ -220,7 +226,7 @@ fn search(facts: &mut Facts, policy: &Policy) -> Result<Names> {
     let found = walk::expand(&patterns, &facts.cwd, facts.home.as_deref(), writable.then_some(wanted))?;
     facts.unread = found.unread_places();
     for (pattern, paths) in patterns.into_iter().zip(found.matches) {
-        facts.globs.insert(pattern, paths.iter().filter_map(|path| find(path)).collect());
+        facts.globs.insert(pattern, paths.iter().filter_map(|path| find_with_links(path)).collect());
     }
     Ok(found.protected)
 }
@@ -236,10 +242,8 @@ fn protected(facts: &mut Facts, policy: &Policy, names: Names) -> Result<()> {
     let writable = files::writable_roots(policy, facts);
     if writes_here(facts, &writable) {
         for path in names.paths {
-            if let Some(found) = find(&path) {
-                facts.protected.push(path.clone());
-                facts.paths.insert(path, found);
-            }
+            add(facts, path.clone());
+            facts.protected.push(path);
         }
         for top in names.work_trees {
             repository(facts, policy, &top)?;
@@ -264,8 +268,9 @@ fn repository(facts: &mut Facts, policy: &Policy, top: &Path) -> Result<()> {
         return Ok(());
     }
     let Some(dirs) = git::look(top, policy.filesystem.allow_git_config)? else { return Ok(()) };
+    add(facts, top.join(".git"));
     for path in &dirs.protect {
-        add(facts, path.clone(), false);
+        add(facts, path.clone());
     }
     facts.git.push(dirs);
     Ok(())

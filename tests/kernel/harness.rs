@@ -206,7 +206,8 @@ fn victim() -> PathBuf {
     BUILT.call_once(|| {
         let mut build = Command::new(env!("CARGO"));
         build.args(["build", "--quiet", "--example", "victim"]).current_dir(env!("CARGO_MANIFEST_DIR"));
-        assert!(victim.exists() || build.status().unwrap().success(), "cargo can't build the example victim");
+        let built = build.status().is_ok_and(|status| status.success());
+        assert!(built || victim.exists(), "cargo can't build the example victim");
     });
     victim
 }
@@ -225,11 +226,6 @@ pub fn has(name: &str, there: bool, why: &str) -> bool {
     there
 }
 
-/// The kernel's Landlock ABI.
-pub fn landlock_abi() -> u32 {
-    fence::sys::landlock_abi()
-}
-
 /// A program of the host that a test needs.
 pub fn program(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -241,7 +237,7 @@ pub fn program(name: &str) -> bool {
 #[macro_export]
 macro_rules! need {
     (landlock >= $abi:expr) => {
-        let abi = $crate::harness::landlock_abi();
+        let abi = fence::sys::landlock_abi();
         if !$crate::harness::has(
             "landlock",
             abi >= $abi,

@@ -50,7 +50,10 @@ fn alive(world: &World) -> Vec<String> {
         (ours && !dead).then(|| format!("{} {line}", process.display()))
     };
     let processes = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
-    processes.filter(|p| p.file_name().is_some_and(|n| n.as_encoded_bytes()[0].is_ascii_digit())).filter_map(|p| of_world(&p)).collect()
+    processes
+        .filter(|p| p.file_name().is_some_and(|n| n.as_encoded_bytes()[0].is_ascii_digit()))
+        .filter_map(|p| of_world(&p))
+        .collect()
 }
 
 /// A field of /proc/PID/stat, counted from the state, which follows the name.

@@ -45,7 +45,9 @@ fn init_shows_nothing_of_the_caller() {
     for who in everybody() {
         let world = World::new(who);
         let victim = world.victim().into_os_string().into_string().unwrap();
-        for file in ["environ", "mem", "maps", "auxv", "fd/0", "root/etc/passwd", "task/1/environ", "exe", "syscall"] {
+        for file in
+            ["environ", "mem", "maps", "auxv", "fd/0", "root/etc/passwd", "task/1/environ", "exe", "syscall"]
+        {
             let denied = world.run(["--", &victim, "read", &format!("/proc/1/{file}")]).status(1).out;
             assert!(["EACCES\n", "EPERM\n", "ENOENT\n"].contains(&&*denied), "/proc/1/{file}: {denied}");
         }
@@ -66,7 +68,8 @@ fn no_command_line_or_environment_of_the_callers_is_visible() {
     for who in everybody() {
         let world = World::new(who);
         world.write("hunter2.json", "{}");
-        let look = "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ /proc/[0-9]*/task/*/comm; ls -l /proc/[0-9]*";
+        let look =
+            "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ /proc/[0-9]*/task/*/comm; ls -l /proc/[0-9]*";
         let mut command = world.command(world.fence(), ["-s", "hunter2.json", "--", "sh", "-c", look]);
         command.env("FENCE_CONFIG_JSON", r#"{"$hunter2": 1}"#).env("SEEN", "control");
         let ran = ran(command);
@@ -88,9 +91,15 @@ fn a_hidden_file_stays_hidden_through_proc() {
             let ran = world.fenced(policy, ["sh", "-c", &format!("cat {path}{secret}")]);
             assert!(ran.status != 0 && !ran.out.contains("hunter2"), "{ran:?}");
         }
-        world.fenced(policy, ["sh", "-c", "cat /proc/self/cwd/secret; cat /proc/$$/cwd/secret"]).status(1).says("denied");
+        world
+            .fenced(policy, ["sh", "-c", "cat /proc/self/cwd/secret; cat /proc/$$/cwd/secret"])
+            .status(1)
+            .says("denied");
         world.fenced(policy, ["sh", "-c", "exec 9<.; cat /proc/self/fd/9/secret"]).status(1).says("denied");
-        world.fenced(policy, ["sh", "-c", "ln secret a; cat a; ln -s secret b; cat b"]).status(1).says("denied");
+        world
+            .fenced(policy, ["sh", "-c", "ln secret a; cat a; ln -s secret b; cat b"])
+            .status(1)
+            .says("denied");
         world.bare("sh", ["-c", "cat /proc/self/cwd/secret"]).ok().says("hunter2");
     }
 }
@@ -98,7 +107,8 @@ fn a_hidden_file_stays_hidden_through_proc() {
 /// The standard descriptors, pipes that whoever runs the tests left open, and these.
 fn usual(world: &World, more: &[i32]) -> String {
     let outside = world.bare(world.victim(), ["fds"]).ok().out;
-    let pipes = outside.lines().filter(|line| line.contains(" pipe:")).filter_map(|line| line.split(' ').next());
+    let pipes =
+        outside.lines().filter(|line| line.contains(" pipe:")).filter_map(|line| line.split(' ').next());
     let mut all: Vec<i32> = pipes.map(|n| n.parse().unwrap()).filter(|n| *n > 2).collect();
     all.extend([0, 1, 2].iter().chain(more));
     all.sort_unstable();
@@ -240,7 +250,8 @@ fn killing_the_launcher_at_any_moment_leaves_nothing() {
     for who in everybody() {
         let world = World::new(who);
         for step in 0..25 {
-            let mut command = world.fenced_command(WRITABLE, [world.victim().to_str().unwrap(), "spin", "60"]);
+            let mut command =
+                world.fenced_command(WRITABLE, [world.victim().to_str().unwrap(), "spin", "60"]);
             let mut launcher = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
             std::thread::sleep(std::time::Duration::from_micros(step * 400));
             send(launcher.id(), libc::SIGKILL);
@@ -344,7 +355,10 @@ fn a_directory_as_standard_descriptor_is_refused() {
         let world = World::new(who);
         let fence = world.fence();
         for redirect in ["< .", "0< /", "< /proc"] {
-            world.bare("sh", ["-c", &format!("{} -- true {redirect}", fence.display())]).status(125).says("directory");
+            world
+                .bare("sh", ["-c", &format!("{} -- true {redirect}", fence.display())])
+                .status(125)
+                .says("directory");
         }
     }
 }
@@ -356,13 +370,20 @@ fn a_file_on_stdin_can_be_read_and_not_written() {
         for (policy, writable) in policies.iter().zip([false, true, false]) {
             let notes = world.write("notes", "one\ntwo\n");
             let mut command = on(world, kernel, policy, &["reopen", "0"]);
-            let ran = ran({ command.stdin(File::open(&notes).unwrap()); command });
+            let ran = ran({
+                command.stdin(File::open(&notes).unwrap());
+                command
+            });
             assert_eq!(ran.status == 0, writable, "{kernel:?} {policy}: {ran:?}");
             assert_eq!(fs::read_to_string(&notes).unwrap().starts_with("written"), writable);
         }
         let notes = world.write("notes", "one\ntwo\n");
         let mut reopen = world.command(world.victim(), ["reopen", "0"]);
-        ran({ reopen.stdin(File::open(&notes).unwrap()); reopen }).ok();
+        ran({
+            reopen.stdin(File::open(&notes).unwrap());
+            reopen
+        })
+        .ok();
     });
 }
 
@@ -371,11 +392,25 @@ fn a_file_on_stdin_keeps_its_mode_and_owner() {
     each(|world, kernel| {
         let notes = world.write("notes", "text");
         let mut command = on(world, kernel, "{}", &["fchmod", "0"]);
-        ran({ command.stdin(File::open(&notes).unwrap()); command }).status(1).says("EROFS");
+        ran({
+            command.stdin(File::open(&notes).unwrap());
+            command
+        })
+        .status(1)
+        .says("EROFS");
         let mut command = on(world, kernel, "{}", &["chmod", "/proc/self/fd/0"]);
-        ran({ command.stdin(File::open(&notes).unwrap()); command }).status(1).says("EROFS");
+        ran({
+            command.stdin(File::open(&notes).unwrap());
+            command
+        })
+        .status(1)
+        .says("EROFS");
         let mut control = world.command(world.victim(), ["fchmod", "0"]);
-        ran({ control.stdin(File::open(&notes).unwrap()); control }).ok();
+        ran({
+            control.stdin(File::open(&notes).unwrap());
+            control
+        })
+        .ok();
     });
 }
 

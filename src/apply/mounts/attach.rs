@@ -118,6 +118,18 @@ impl Attach {
         }
     }
 
+    /// Binds what `file` stands for on itself.
+    pub(super) fn keep(&self, file: BorrowedFd<'_>) -> Answer<()> {
+        match self {
+            Attach::Descriptors => {
+                let tree = open_tree(file, "", CLONE | OpenTreeFlags::AT_EMPTY_PATH)?;
+                set_attributes(tree.as_fd(), RDONLY | NOSUID | NODEV, false)?;
+                onto(&tree, file)
+            }
+            Attach::Remount(_) => mount_bind(magic(file), magic(file)),
+        }
+    }
+
     /// A new file system over `target`; a handle on it.
     pub(super) fn fresh(
         &self,

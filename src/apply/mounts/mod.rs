@@ -95,6 +95,11 @@ impl Tree {
             }
             Mount::File(at) => self.file(at).map_err(|e| cannot("make the mount point", at, e)),
             Mount::Link { at, text } => self.link(at, text).map_err(|e| cannot("make the link", at, e)),
+            Mount::KeepLink(at) => match self.keep_link(at) {
+                // What is gone needs nothing.
+                Err(Errno::NOENT) => Ok(()),
+                other => other.map_err(|e| cannot("keep the symbolic link", at, e)),
+            },
             Mount::Seal(at) => self.seal(at).map_err(|e| cannot("make read-only", at, e)),
             Mount::ReadOnlyPart(at) => match self.read_only_part(at) {
                 Err(Errno::NOENT) => Ok(()),
@@ -189,6 +194,15 @@ impl Tree {
         Ok((open_below(top, parent)?, at.file_name().ok_or(Errno::INVAL)?))
     }
 
+    /// A symbolic link can be a mount point like anything else when it is named by a descriptor.
+    fn keep_link(&self, at: &Path) -> std::result::Result<(), Errno> {
+        let parent = self.open(at.parent().unwrap_or(Path::new("/")))?;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let link = openat(parent, at.file_name().ok_or(Errno::INVAL)?, flags, Mode::empty())?;
+        must_be(FileType::Symlink, &link, true)?;
+        self.attach.keep(link.as_fd())
+    }
+
     fn seal(&self, at: &Path) -> std::result::Result<(), Errno> {
         let mount = self.open(at)?;
         self.attach.restrict(mount.as_fd(), RDONLY | NOSUID | NODEV)
@@ -250,6 +264,7 @@ fn name(row: &Mount) -> &'static str {
         Mount::Proc(_) => "proc",
         Mount::Pts(_) => "devpts",
         Mount::Directory { .. } | Mount::File(_) | Mount::Link { .. } => "make",
+        Mount::KeepLink(_) => "link",
         Mount::Seal(_) | Mount::ReadOnlyPart(_) => "read-only",
     }
 }

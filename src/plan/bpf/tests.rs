@@ -26,7 +26,7 @@ fn word(call: &Call, offset: u32) -> u32 {
         8 | 12 => 0x5555_5555,
         _ => {
             let argument = call.args[(offset as usize - 16) / 8];
-            if offset % 8 == 0 { argument as u32 } else { (argument >> 32) as u32 }
+            if offset.is_multiple_of(8) { argument as u32 } else { (argument >> 32) as u32 }
         }
     }
 }
