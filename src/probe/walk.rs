@@ -232,30 +232,30 @@ impl<'a> Walk<'a> {
     fn look(&mut self, reader: &mut Reader, dir: Opened, search: Search) -> Result<Frame> {
         let first = self.children.len();
         let fd = dir.fd.as_fd();
-        if self.set.exact(search.set) {
-            self.look_up(fd, search);
-        } else {
-            let read = match dir.refused {
-                None => reader.read(fd, |name, kind| self.entry(fd, name, kind, search)),
-                Some(errno) => Err(errno),
-            };
-            if let Err(errno) = read {
-                self.skip(search.set, None, errno);
-                self.look_up(fd, search);
-            }
+        let exact = self.set.exact(search.set);
+        let read = match dir.refused {
+            _ if exact => Ok(()),
+            Some(errno) => Err(errno),
+            None => reader.read(fd, |name, kind| self.entry(fd, name, kind, search)),
+        };
+        let asked = if exact || read.is_err() { self.look_up(fd, search) } else { Ok(()) };
+        if let Err(errno) = read.and(asked) {
+            self.skip(search.set, None, errno);
         }
         self.check_limits()?;
         Ok(Frame { fd: Some(dir.fd), search, first, path: self.path.len() })
     }
 
-    /// Asks for names instead of reading the directory.
-    fn look_up(&mut self, dir: BorrowedFd, search: Search) {
+    /// Asks for names instead of reading the directory; the error says why that gives no answer for any name.
+    fn look_up(&mut self, dir: BorrowedFd, search: Search) -> rustix::io::Result<()> {
         for name in self.set.literal_names(search.set) {
             match dir::kind(dir, &name) {
                 Ok(kind) => _ = self.entry(dir, &name, kind, search),
+                Err(Errno::ACCESS) => return Err(Errno::ACCESS),
                 Err(errno) => self.skip(search.set, Some(&name), errno),
             }
         }
+        Ok(())
     }
 
     /// One entry; false when the walk has seen enough.

@@ -17,6 +17,7 @@ mod processes;
 mod programs;
 mod pty;
 mod scale;
+mod search;
 mod smoke;
 mod status;
 mod syscalls;
