@@ -193,7 +193,8 @@ fn the_terminal_stays_the_callers_alone() {
     for who in everybody() {
         let world = World::new(who);
         for fd in ["0", "1", "2"] {
-            let command = world.command(world.fence(), ["--", world.victim().to_str().unwrap(), "fchmod", fd]);
+            let command =
+                world.command(world.fence(), ["--", world.victim().to_str().unwrap(), "fchmod", fd]);
             let mut terminal = Terminal::start(&world, command);
             terminal.wait_for("EROFS");
         }
