@@ -6,6 +6,7 @@ use crate::config::Policy;
 use crate::error::{Failure, Result};
 use crate::facts::{Descriptor, Facts, Found, Kind};
 use crate::plan::{command, files, private};
+use crate::rules::glob;
 use crate::sys;
 use crate::tables::protected::DEPTH;
 use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fcntl_getfl, fstat, open, readlinkat};
@@ -46,6 +47,7 @@ pub fn look(policy: &Policy, run: &Run, cwd: &Path, home: Option<&Path>) -> Resu
     look_at_words(&mut facts, run);
     root_entries(&mut facts, empty_root);
     globs(&mut facts, policy, cwd, home)?;
+    aliases(&mut facts, policy, cwd, home);
     protected(&mut facts, policy)?;
     Ok(facts)
 }
@@ -227,6 +229,27 @@ fn globs(facts: &mut Facts, policy: &Policy, cwd: &Path, home: Option<&Path>) ->
         facts.globs.insert(pattern, paths.iter().filter_map(|path| find_with_links(path)).collect());
     }
     Ok(())
+}
+
+/// A file system that is mounted twice shows what is denied under a second path.
+fn aliases(facts: &mut Facts, policy: &Policy, cwd: &Path, home: Option<&Path>) {
+    let fs = &policy.filesystem;
+    if fs.deny_read.is_empty() && fs.deny_write.is_empty() {
+        return;
+    }
+    let table = super::mounts::Table::read();
+    for entry in fs.deny_read.iter().chain(&fs.deny_write) {
+        let literal = facts.at(glob::normalize(entry, cwd, home)).filter(|_| !glob::is_glob(entry));
+        let matches = facts.globs.get(entry).into_iter().flatten();
+        let denied: Vec<PathBuf> =
+            literal.into_iter().chain(matches).map(|found| found.real.clone()).collect();
+        for path in denied {
+            let others = table.other_paths(&path);
+            if !others.is_empty() {
+                facts.aliases.insert(path, others);
+            }
+        }
+    }
 }
 
 /// Built-in names below the working directory, and the git directories of everything writable: only where something can
