@@ -154,12 +154,13 @@ fn proc() -> Vec<Mount> {
     std::iter::once(Mount::Proc(PathBuf::from("/proc"))).chain(parts).collect()
 }
 
-/// The minimal /dev: in memory, sealed when it is filled; writing to a device node needs no writable mount.
+/// The minimal /dev: in memory, sealed when it is filled. Writing to a device needs no writable mount; changing the mode or
+/// owner of the host's node does, which root must not.
 fn dev(policy: &Policy, facts: &Facts) -> Vec<Mount> {
     let mut mounts = vec![tmpfs("/dev", 0o755)];
     let file = |mounts: &mut Vec<Mount>, from: &Path, to: &Path| {
         mounts.push(Mount::File(to.to_path_buf()));
-        mounts.push(bind(from, to, true, false));
+        mounts.push(bind(from, to, true, true));
     };
     for node in NODES.iter().map(|n| Path::new("/dev").join(n)) {
         if facts.at(&node).is_some() {
@@ -187,7 +188,7 @@ fn dev(policy: &Policy, facts: &Facts) -> Vec<Mount> {
         }
         if found.kind == Kind::Directory {
             mounts.push(Mount::Directory { at: path.into(), mode: 0o755 });
-            mounts.push(bind(&found.real, Path::new(path), true, false));
+            mounts.push(bind(&found.real, Path::new(path), true, true));
         } else {
             file(&mut mounts, &found.real, Path::new(path));
         }

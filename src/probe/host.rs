@@ -1,6 +1,7 @@
 //! The host as it is now → Facts.
 
-use super::{git, walk};
+use super::protected::{Names, Wanted};
+use super::{dir, git, walk};
 use crate::cli::{Command, Run, Shell};
 use crate::config::Policy;
 use crate::error::{Failure, Result};
@@ -12,7 +13,6 @@ use crate::tables::protected::DEPTH;
 use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fcntl_getfl, fstat, open, readlinkat};
 use rustix::termios::isatty;
 use std::ffi::OsStr;
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
@@ -46,9 +46,9 @@ pub fn look(policy: &Policy, run: &Run, cwd: &Path, home: Option<&Path>) -> Resu
     facts.executable.clone().into_iter().for_each(|path| add(&mut facts, path));
     look_at_words(&mut facts, run);
     root_entries(&mut facts, empty_root);
-    globs(&mut facts, policy, cwd, home)?;
+    let names = search(&mut facts, policy)?;
     aliases(&mut facts, policy, cwd, home);
-    protected(&mut facts, policy)?;
+    protected(&mut facts, policy, names)?;
     Ok(facts)
 }
 
@@ -146,21 +146,18 @@ fn find_below_canonical(facts: &mut Facts, path: &Path) -> Option<Option<Found>>
         return None;
     }
     let real = path.to_path_buf();
-    Some(Some(Found { real, kind: kind_of(&stat), links: Vec::new(), nlink: u64::from(stat.st_nlink) }))
+    // 32 bits on aarch64.
+    #[allow(clippy::useless_conversion)]
+    let nlink = u64::from(stat.st_nlink);
+    Some(Some(Found { real, kind: kind_of(&stat), links: Vec::new(), nlink }))
 }
 
 /// What a path leads to. One open, and the kernel's own name for what was opened.
 pub fn find(path: &Path) -> Option<Found> {
     let handle = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let stat = fstat(&handle).ok()?;
-    let real = name_of(&handle).or_else(|| std::fs::canonicalize(path).ok())?;
+    let real = dir::real_path(&handle).or_else(|| std::fs::canonicalize(path).ok())?;
     Some(Found { real, kind: kind_of(&stat), links: Vec::new(), nlink: u64::from(stat.st_nlink) })
-}
-
-fn name_of(handle: &OwnedFd) -> Option<PathBuf> {
-    let name = readlinkat(CWD, format!("/proc/self/fd/{}", handle.as_raw_fd()), Vec::new()).ok()?;
-    let name = PathBuf::from(std::ffi::OsString::from_vec(name.into_bytes()));
-    (name.is_absolute() && !name.as_os_str().as_bytes().ends_with(b" (deleted)")).then_some(name)
 }
 
 fn kind_of(stat: &Stat) -> Kind {
@@ -219,16 +216,28 @@ fn root_entries(facts: &mut Facts, needed: bool) {
     }
 }
 
-fn globs(facts: &mut Facts, policy: &Policy, cwd: &Path, home: Option<&Path>) -> Result<()> {
+/// One walk for all that has to be searched for: glob matches, and built-in names below the working directory.
+fn search(facts: &mut Facts, policy: &Policy) -> Result<Names> {
     let patterns = files::glob_patterns(policy);
-    if patterns.is_empty() {
-        return Ok(());
+    // Patterns that make something writable may turn out to name the working directory.
+    let writable = writes_here(facts, &files::writable_roots(policy, facts))
+        || policy.filesystem.allow_write.iter().any(|entry| glob::is_glob(entry));
+    if patterns.is_empty() && !writable {
+        return Ok(Names::default());
     }
-    let matches = walk::expand(&patterns, cwd, home)?;
-    for (pattern, paths) in patterns.into_iter().zip(matches) {
+    let git_config = policy.filesystem.allow_git_config;
+    let wanted = Wanted { top: &facts.cwd, depth: DEPTH, git_config };
+    let found = walk::expand(&patterns, &facts.cwd, facts.home.as_deref(), writable.then_some(wanted))?;
+    facts.unread = found.unread_places();
+    for (pattern, paths) in patterns.into_iter().zip(found.matches) {
         facts.globs.insert(pattern, paths.iter().filter_map(|path| find_with_links(path)).collect());
     }
-    Ok(())
+    Ok(found.protected)
+}
+
+/// Whether the working directory is in one of the writable ones.
+fn writes_here(facts: &Facts, writable: &[PathBuf]) -> bool {
+    writable.iter().any(|root| facts.cwd.starts_with(root))
 }
 
 /// A file system that is mounted twice shows what is denied under a second path.
@@ -254,11 +263,9 @@ fn aliases(facts: &mut Facts, policy: &Policy, cwd: &Path, home: Option<&Path>) 
 
 /// Built-in names below the working directory, and the git directories of everything writable: only where something can
 /// be written at all.
-fn protected(facts: &mut Facts, policy: &Policy) -> Result<()> {
+fn protected(facts: &mut Facts, policy: &Policy, names: Names) -> Result<()> {
     let writable = files::writable_roots(policy, facts);
-    if writable.iter().any(|root| facts.cwd.starts_with(root)) {
-        let cwd = facts.cwd.clone();
-        let names = super::protected::look(&cwd, DEPTH, policy.filesystem.allow_git_config)?;
+    if writes_here(facts, &writable) {
         for path in names.paths {
             add(facts, path.clone());
             facts.protected.push(path);

@@ -6,6 +6,7 @@
 //! when the environment variable FENCE_MUST names the feature.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at what it did not expect")]
+#![allow(unreachable_pub, reason = "the modules of one test program")]
 
 mod files;
 mod git;
@@ -16,6 +17,7 @@ mod processes;
 mod programs;
 mod pty;
 mod scale;
+mod search;
 mod smoke;
 mod status;
 mod syscalls;

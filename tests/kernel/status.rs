@@ -189,6 +189,21 @@ fn the_terminal_is_the_callers() {
 }
 
 #[test]
+fn the_terminal_stays_the_callers_alone() {
+    for who in everybody() {
+        let world = World::new(who);
+        for fd in ["0", "1", "2"] {
+            let command =
+                world.command(world.fence(), ["--", world.victim().to_str().unwrap(), "fchmod", fd]);
+            let mut terminal = Terminal::start(&world, command);
+            terminal.wait_for("EROFS");
+        }
+        let mut control = Terminal::start(&world, world.command(world.victim(), ["fchmod", "0"]));
+        assert!(control.end().success());
+    }
+}
+
+#[test]
 fn a_session_of_its_own_has_no_terminal() {
     for who in everybody() {
         let world = World::new(who);
