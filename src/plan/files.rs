@@ -472,7 +472,9 @@ impl Builder<'_> {
         let fs = &self.policy.filesystem;
         for (found, literal) in self.entries(&fs.deny_write, "filesystem.denyWrite") {
             self.of_a_process(&found, "filesystem.denyWrite");
-            self.put(&found, Place::Deny, literal);
+            for found in self.everywhere(&found) {
+                self.put(&found, Place::Deny, literal);
+            }
         }
         for (found, literal) in self.entries(&fs.deny_read, "filesystem.denyRead") {
             self.of_a_process(&found, "filesystem.denyRead");
@@ -484,7 +486,9 @@ impl Builder<'_> {
                 ));
             }
             // The mask moves with a directory above it, but then the next run would find nothing under this name.
-            self.put(&found, Place::Mask, literal);
+            for found in self.everywhere(&found) {
+                self.put(&found, Place::Mask, literal);
+            }
         }
         if self.facts.wsl_interop
             && fs.wsl_interop == Some(false)
@@ -492,6 +496,13 @@ impl Builder<'_> {
         {
             self.put(&init, Place::Mask, false);
         }
+    }
+
+    /// A path and the others of the same file.
+    fn everywhere(&self, found: &Found) -> Vec<Found> {
+        let others = self.facts.aliases.get(&found.real).into_iter().flatten();
+        let others = others.map(|real| Found { real: real.clone(), links: Vec::new(), ..*found });
+        std::iter::once(found.clone()).chain(others).collect()
     }
 
     /// What stands at `/proc/NUMBER` outside is another process inside, or none.

@@ -47,6 +47,7 @@ pub fn look(policy: &Policy, run: &Run, cwd: &Path, home: Option<&Path>) -> Resu
     look_at_words(&mut facts, run);
     root_entries(&mut facts, empty_root);
     let names = search(&mut facts, policy)?;
+    aliases(&mut facts, policy, cwd, home);
     protected(&mut facts, policy, names)?;
     Ok(facts)
 }
@@ -237,6 +238,27 @@ fn search(facts: &mut Facts, policy: &Policy) -> Result<Names> {
 /// Whether the working directory is in one of the writable ones.
 fn writes_here(facts: &Facts, writable: &[PathBuf]) -> bool {
     writable.iter().any(|root| facts.cwd.starts_with(root))
+}
+
+/// A file system that is mounted twice shows what is denied under a second path.
+fn aliases(facts: &mut Facts, policy: &Policy, cwd: &Path, home: Option<&Path>) {
+    let fs = &policy.filesystem;
+    if fs.deny_read.is_empty() && fs.deny_write.is_empty() {
+        return;
+    }
+    let table = super::mounts::Table::read();
+    for entry in fs.deny_read.iter().chain(&fs.deny_write) {
+        let literal = facts.at(glob::normalize(entry, cwd, home)).filter(|_| !glob::is_glob(entry));
+        let matches = facts.globs.get(entry).into_iter().flatten();
+        let denied: Vec<PathBuf> =
+            literal.into_iter().chain(matches).map(|found| found.real.clone()).collect();
+        for path in denied {
+            let others = table.other_paths(&path);
+            if !others.is_empty() {
+                facts.aliases.insert(path, others);
+            }
+        }
+    }
 }
 
 /// Built-in names below the working directory, and the git directories of everything writable: only where something can

@@ -500,6 +500,34 @@ fn mounts_below_a_writable_directory_keep_their_own_flags() {
 }
 
 #[test]
+fn a_directory_that_the_host_mounts_twice_is_denied_at_both_places() {
+    need!(root);
+    for who in everybody() {
+        let world = World::new(who);
+        world.bare("sh", ["-ec", "mkdir -p ~/code/dir ../twice; echo KEY > ~/code/secret; echo KEY > ~/code/dir/key; touch ~/code/keep"]).ok();
+        let twice = world.root.join("twice");
+        assert!(
+            Command::new("mount")
+                .arg("--bind")
+                .args([world.home().join("code"), twice.clone()])
+                .status()
+                .unwrap()
+                .success()
+        );
+        let policy = r#"{"filesystem": {"allowWrite": ["../twice"], "denyRead": ["~/code/secret", "~/code/d*"], "denyWrite": ["~/code/keep"]}}"#;
+        let ran = sh(
+            &world,
+            policy,
+            "grep -r KEY ~/code ../twice; echo x > ../twice/keep; echo x > ../twice/new; echo end",
+        );
+        assert!(Command::new("umount").arg(&twice).status().unwrap().success());
+        assert_eq!(ran.out, "end\n", "{ran:?}");
+        assert!(world.home().join("code/new").exists());
+        assert_eq!(fs::read(world.home().join("code/keep")).unwrap(), b"");
+    }
+}
+
+#[test]
 fn writable_single_files_and_links_to_directories() {
     for who in everybody() {
         let world = World::new(who);

@@ -75,6 +75,7 @@ impl Host {
                 "git" => host.git(&words),
                 "wsl" => host.facts.wsl_interop = true,
                 "executable" => host.facts.executable = Some(value.into()),
+                "alias" => host.alias(words[0], words[1]),
                 "run" => host.flag(&words),
                 // Anything else explains the case.
                 _ => {}
@@ -131,6 +132,11 @@ impl Host {
         let linked = words.len() > 2;
         let work_tree = words[0].into();
         self.facts.git.push(Repository { work_tree, git_dir, common_dir, linked, protect });
+    }
+
+    fn alias(&mut self, path: &str, other: &str) {
+        self.has(other);
+        self.facts.aliases.entry(path.into()).or_default().push(other.into());
     }
 
     fn flag(&mut self, words: &[&str]) {
