@@ -146,10 +146,7 @@ fn find_below_canonical(facts: &mut Facts, path: &Path) -> Option<Option<Found>>
         return None;
     }
     let real = path.to_path_buf();
-    // 32 bits on aarch64.
-    #[allow(clippy::useless_conversion)]
-    let nlink = u64::from(stat.st_nlink);
-    Some(Some(Found { real, kind: kind_of(&stat), links: Vec::new(), nlink }))
+    Some(Some(Found { real, kind: kind_of(&stat), links: Vec::new(), nlink: links_to(&stat) }))
 }
 
 /// What a path leads to. One open, and the kernel's own name for what was opened.
@@ -157,7 +154,13 @@ pub fn find(path: &Path) -> Option<Found> {
     let handle = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let stat = fstat(&handle).ok()?;
     let real = dir::real_path(&handle).or_else(|| std::fs::canonicalize(path).ok())?;
-    Some(Found { real, kind: kind_of(&stat), links: Vec::new(), nlink: u64::from(stat.st_nlink) })
+    Some(Found { real, kind: kind_of(&stat), links: Vec::new(), nlink: links_to(&stat) })
+}
+
+/// The field has 32 bits on aarch64.
+#[allow(clippy::useless_conversion)]
+fn links_to(stat: &Stat) -> u64 {
+    u64::from(stat.st_nlink)
 }
 
 fn kind_of(stat: &Stat) -> Kind {
