@@ -28,7 +28,7 @@ fn a_directory_that_cannot_be_searched_is_a_remark() {
     for who in everybody().into_iter().filter(|who| who.uid != 0) {
         let world = World::new(who);
         let closed = world.mkdir("closed");
-        set_permissions(&closed, Permissions::from_mode(0)).unwrap();
+        set_permissions(&closed, Permissions::from_mode(0o000)).unwrap();
         let remark = format!("filesystem globs: could not search {}: Permission denied", closed.display());
         world.write("policy.json", POLICY);
         let ran = world.run(["-d", "-s", "policy.json", "--", "true"]).ok().says(&remark);
