@@ -34,8 +34,12 @@ pub struct Facts {
     pub canonical: BTreeMap<PathBuf, bool>,
     /// Matches of each glob pattern of the policy, resolved.
     pub globs: BTreeMap<String, Vec<Found>>,
+    /// Other paths of what the policy denies, where a file system is mounted more than once: real path → the others.
+    pub aliases: BTreeMap<PathBuf, Vec<PathBuf>>,
     /// Built-in protected names found deeper in the working directory (real paths).
     pub protected: Vec<PathBuf>,
+    /// Directories that could not be searched for glob matches, with the reason: the first few, and how many more.
+    pub unread: Vec<String>,
     /// Git directories that belong to writable directories.
     pub git: Vec<Repository>,
     /// Names in `/`, for a root that is built from parts.

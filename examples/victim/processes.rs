@@ -68,6 +68,16 @@ pub(crate) const ACTS: &[Act] = &[
         println!("{}", ids());
         Ok(())
     }),
+    // The command as somebody else, with no capability left.
+    ("as", "UID -- COMMAND...", |a| {
+        let id = number(&a[0]) as u32;
+        // SAFETY: integers.
+        unsafe {
+            check(libc::setresgid(id, id, id))?;
+            check(libc::setresuid(id, id, id))?;
+        }
+        crate::filter::run(&a[2..])
+    }),
     ("ids", "", |_| {
         println!("{}", ids());
         Ok(())
@@ -137,7 +147,7 @@ fn beat(seconds: &str, file: &str) -> Outcome {
     Ok(())
 }
 
-fn fork() -> Result<i32, Errno> {
+pub(crate) fn fork() -> Result<i32, Errno> {
     // SAFETY: the victim has one thread.
     check(unsafe { libc::fork() }).map(|pid| pid as i32)
 }

@@ -58,6 +58,7 @@ fn restrict(stage: &mut Stage<'_>) -> Result<()> {
         setsid().map_err(|e| failed("start a session for the command", e))?;
     }
     reopen_read_only(plan)?;
+    reopen_terminal();
     close_inherited(plan)?;
     stage.steps.mark("descriptors");
     privileges::drop_all_but(plan.capabilities)?;
@@ -103,6 +104,23 @@ fn reopen(Reopen { number, path, .. }: &Reopen) -> Result<()> {
     let offset = rustix::fs::tell(old).map_err(refuse)?;
     rustix::fs::seek(&new, rustix::fs::SeekFrom::Start(offset)).map_err(refuse)?;
     fd::move_to(new, *number).map_err(refuse)
+}
+
+/// Through a descriptor of the host's mount the command could open the caller's terminal to other users (fchmod): it gets
+/// the sandbox's read-only /dev/console, which is the same terminal. Where that may not be opened (after su, say) the mode
+/// can't be changed either.
+fn reopen_terminal() {
+    let Ok(console) = rustix::fs::stat("/dev/console") else { return };
+    for number in 0..3 {
+        let old = fd::inherited(number);
+        let same = |s: &rustix::fs::Stat| (s.st_dev, s.st_ino) == (console.st_dev, console.st_ino);
+        let flags = rustix::fs::fcntl_getfl(old);
+        let (Ok(true), Ok(flags)) = (fstat(old).map(|s| same(&s)), flags) else { continue };
+        let flags = flags & (OFlags::ACCMODE | OFlags::APPEND | OFlags::NONBLOCK);
+        if let Ok(new) = open("/dev/console", flags | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()) {
+            _ = fd::move_to(new, number);
+        }
+    }
 }
 
 /// All descriptors above 2 close at exec, except those that the plan keeps.
@@ -180,6 +198,8 @@ fn run(argv: &[OsString], environment: &[CString], search: &OsStr) -> Failure {
         match exec_file(&file, &words, environment) {
             Errno::NOENT if file.exists() => return explain(&file, Errno::NOENT),
             Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG => {}
+            // In a directory that can't be entered there is nothing to be found, as shells see it.
+            Errno::ACCESS if rustix::fs::stat(&file).is_err() => {}
             Errno::ACCESS => denied = Some(file),
             errno => return explain(&file, errno),
         }

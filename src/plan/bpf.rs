@@ -14,6 +14,7 @@
 
 mod args;
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;
 
 use crate::error::{Failure, Result};
@@ -83,6 +84,9 @@ const fn refuse(errno: Errno) -> Instruction {
 }
 
 /// Makes the program for `native` and its 32-bit companion.
+///
+/// # Errors
+/// More than [`MAX_INSTRUCTIONS`].
 pub fn compile(rules: &[Rule], native: Arch) -> Result<Vec<Instruction>> {
     let mut backwards = Backwards::new();
     let mut next = backwards.push(give(KILL_PROCESS));

@@ -178,7 +178,8 @@ pub fn writable_roots(policy: &Policy, facts: &Facts) -> Vec<PathBuf> {
 
 /// Policy and facts → one rule per path.
 pub fn rules(policy: &Policy, run: &Run, facts: &Facts) -> Rules {
-    let mut build = Builder { facts, policy, rules: Rules::default() };
+    let writable_roots = writable_roots(policy, facts);
+    let mut build = Builder { facts, policy, writable_roots, rules: Rules::default() };
     build.rules.empty_root = build.empty_root(run);
     build.readable();
     build.private_places();
@@ -194,6 +195,7 @@ pub fn rules(policy: &Policy, run: &Run, facts: &Facts) -> Rules {
 struct Builder<'a> {
     facts: &'a Facts,
     policy: &'a Policy,
+    writable_roots: Vec<PathBuf>,
     rules: Rules,
 }
 
@@ -201,13 +203,8 @@ impl Builder<'_> {
     fn put(&mut self, found: &Found, place: Place, pinned: bool) {
         let directory = found.kind == Kind::Directory;
         let shows = matches!(place, Place::Read | Place::Write);
-        if place == Place::Deny {
-            // Who can replace a link on the way need not write to what it leads to.
-            for (link, text) in found.links.iter().filter(|(link, _)| !private::is_closed(link)) {
-                let pinned = pinned || self.rules.places.get(link).is_some_and(|old| old.pinned);
-                let rule = Rule { pinned, ..Rule::new(Place::KeepLink(text.clone()), false) };
-                self.rules.places.insert(link.clone(), rule);
-            }
+        if matches!(place, Place::Deny | Place::Mask) {
+            self.keep_links(found, pinned);
         }
         match self.rules.places.get_mut(&found.real) {
             // Denying writes to a place of the sandbox's own does not bring the host's back.
@@ -223,6 +220,15 @@ impl Builder<'_> {
                 let rule = Rule { shown: shows, pinned, ..Rule::new(place, directory) };
                 self.rules.places.insert(found.real.clone(), rule);
             }
+        }
+    }
+
+    /// Who can replace a link on the way to a path need not write to what it leads to.
+    fn keep_links(&mut self, found: &Found, pinned: bool) {
+        for (link, text) in found.links.iter().filter(|(link, _)| !private::is_closed(link)) {
+            let pinned = pinned || self.rules.places.get(link).is_some_and(|old| old.pinned);
+            let rule = Rule { pinned, ..Rule::new(Place::KeepLink(text.clone()), false) };
+            self.rules.places.insert(link.clone(), rule);
         }
     }
 
@@ -271,7 +277,7 @@ impl Builder<'_> {
         let fs = &self.policy.filesystem;
         if !self.rules.empty_root {
             // All shows but what lies in a private place.
-            for (found, _) in self.entries(&fs.allow_read, "filesystem.allowRead") {
+            for found in self.allowed(&fs.allow_read, "filesystem.allowRead") {
                 if private::covers(&found.real) {
                     self.allow(&found, Place::Read, "filesystem.allowRead");
                 }
@@ -285,16 +291,17 @@ impl Builder<'_> {
         } else if !fs.strict_deny_read {
             let home = facts.home.iter().flat_map(|h| DEFAULT_READ_HOME.iter().map(move |name| h.join(name)));
             let all = DEFAULT_READ.iter().map(PathBuf::from).chain(home);
-            shown.extend(all.filter_map(|p| facts.at(p)).cloned());
+            let found = all.filter_map(|p| facts.at(p));
+            shown.extend(found.filter(|found| self.planted(found).is_none()).cloned());
         }
-        shown.extend(self.entries(&fs.allow_read, "filesystem.allowRead").into_iter().map(|(f, _)| f));
-        let execute = self.entries(&fs.allow_execute, "filesystem.allowExecute");
-        for (found, _) in &execute {
+        shown.extend(self.allowed(&fs.allow_read, "filesystem.allowRead"));
+        let execute = self.allowed(&fs.allow_execute, "filesystem.allowExecute");
+        for found in &execute {
             if fs.default_deny_read && !shown.iter().any(|s| found.real.starts_with(&s.real)) {
                 self.rules.execute_only.push(found.real.clone());
             }
         }
-        shown.extend(execute.into_iter().map(|(f, _)| f));
+        shown.extend(execute);
         // Names are looked up through what /etc/resolv.conf leads to, wherever that is.
         shown.extend(facts.at("/etc/resolv.conf").filter(|_| !fs.strict_deny_read).cloned());
         shown.extend(
@@ -311,6 +318,35 @@ impl Builder<'_> {
     fn allows_root(&self) -> bool {
         let root = |entry: &String| self.facts.at(entry).is_some_and(|found| found.real == Path::new("/"));
         self.policy.filesystem.allow_write.iter().any(root)
+    }
+
+    /// The same for a list that allows. What is reached through a symbolic link that the policy lets the command replace
+    /// is left out: an earlier run may have made the link, so that this one opens what it leads to.
+    fn allowed(&mut self, list: &[String], name: &str) -> Vec<Found> {
+        let mut all: Vec<Found> = self.entries(list, name).into_iter().map(|(found, _)| found).collect();
+        all.retain(|found| {
+            let Some(link) = self.planted(found) else { return true };
+            // What is writable anyway needs no word.
+            if !self.is_inside_writable(&found.real) {
+                self.rules.warnings.push(format!(
+                    "{name} does not open {}: it is reached through the symbolic link {}, which the command can \
+                     replace; name the target itself",
+                    found.real.display(),
+                    link.display()
+                ));
+            }
+            false
+        });
+        all
+    }
+
+    /// A link on the way to a path that the policy lets the command replace.
+    fn planted<'f>(&self, found: &'f Found) -> Option<&'f Path> {
+        found.links.iter().map(|(link, _)| link.as_path()).find(|link| self.is_inside_writable(link))
+    }
+
+    fn is_inside_writable(&self, path: &Path) -> bool {
+        self.writable_roots.iter().any(|root| path.starts_with(root) && path != root)
     }
 
     /// Shows a path, writable or not; /dev and /proc are always the sandbox's own.
@@ -340,7 +376,7 @@ impl Builder<'_> {
     }
 
     fn writable(&mut self) {
-        for (found, _) in self.entries(&self.policy.filesystem.allow_write, "filesystem.allowWrite") {
+        for found in self.allowed(&self.policy.filesystem.allow_write, "filesystem.allowWrite") {
             self.allow(&found, Place::Write, "filesystem.allowWrite");
         }
         // A linked work tree keeps its index and branches in the repository it belongs to; git can't commit without.
@@ -404,6 +440,12 @@ impl Builder<'_> {
                 self.put(&found, Place::Deny, pinned);
             }
         }
+        // `.git` may be a link to what is protected.
+        for repository in &facts.git {
+            if let Some(found) = facts.at(repository.work_tree.join(".git")) {
+                self.keep_links(found, true);
+            }
+        }
         // Writing below /sys changes the machine; a writable `/` does not mean that.
         if let Some(sys) = facts.at("/sys") {
             let guard = Rule::new(Place::Guard, true);
@@ -430,9 +472,11 @@ impl Builder<'_> {
         let fs = &self.policy.filesystem;
         for (found, literal) in self.entries(&fs.deny_write, "filesystem.denyWrite") {
             self.of_a_process(&found, "filesystem.denyWrite");
-            self.put(&found, Place::Deny, literal);
+            for found in self.everywhere(&found) {
+                self.put(&found, Place::Deny, literal);
+            }
         }
-        for (found, _) in self.entries(&fs.deny_read, "filesystem.denyRead") {
+        for (found, literal) in self.entries(&fs.deny_read, "filesystem.denyRead") {
             self.of_a_process(&found, "filesystem.denyRead");
             if found.kind == Kind::File && found.nlink > 1 {
                 self.rules.warnings.push(format!(
@@ -441,7 +485,10 @@ impl Builder<'_> {
                     found.nlink - 1
                 ));
             }
-            self.put(&found, Place::Mask, false);
+            // The mask moves with a directory above it, but then the next run would find nothing under this name.
+            for found in self.everywhere(&found) {
+                self.put(&found, Place::Mask, literal);
+            }
         }
         if self.facts.wsl_interop
             && fs.wsl_interop == Some(false)
@@ -449,6 +496,13 @@ impl Builder<'_> {
         {
             self.put(&init, Place::Mask, false);
         }
+    }
+
+    /// A path and the others of the same file.
+    fn everywhere(&self, found: &Found) -> Vec<Found> {
+        let others = self.facts.aliases.get(&found.real).into_iter().flatten();
+        let others = others.map(|real| Found { real: real.clone(), links: Vec::new(), ..*found });
+        std::iter::once(found.clone()).chain(others).collect()
     }
 
     /// What stands at `/proc/NUMBER` outside is another process inside, or none.

@@ -121,6 +121,8 @@ pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Plan> {
         ..seccomp::Options::default()
     })?;
     let mut notes: Vec<Note> = rules.remarks.iter().map(|r| remark(r.clone())).collect();
+    let unread = facts.unread.iter();
+    notes.extend(unread.map(|place| remark(format!("filesystem globs: could not search {place}"))));
     notes.extend(rules.warnings.iter().map(degraded));
     notes.extend(missing_layers(facts));
     notes.extend(not_yet(policy, run));

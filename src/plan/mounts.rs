@@ -135,7 +135,7 @@ pub fn table(rules: &Rules) -> Vec<Mount> {
 pub fn pin_ancestors(places: &mut BTreeMap<PathBuf, Rule>) {
     let mut pins = Vec::new();
     for (path, rule) in places.iter() {
-        if !matches!(rule.place, Place::Deny | Place::KeepLink(_)) || !rule.pinned {
+        if !matches!(rule.place, Place::Deny | Place::Mask | Place::KeepLink(_)) || !rule.pinned {
             continue;
         }
         let writable = |p: &Path| places.get(p).is_some_and(|rule| rule.place.opens());
@@ -227,7 +227,7 @@ impl Table {
             from: path.to_path_buf(),
             to: path.to_path_buf(),
             read_only,
-            devices: path.starts_with("/dev"),
+            devices: path.starts_with("/dev") && !path.starts_with("/dev/shm"),
             may_be_gone,
         });
     }

@@ -91,9 +91,16 @@ pub fn places(policy: &Policy, facts: &Facts, empty_root: bool) -> Vec<(PathBuf,
         |path: &str| facts.at(path).is_some_and(|f| f.kind == Kind::Directory && f.real == Path::new(path));
     let mut places = Vec::new();
     for tmp in super::files::PRIVATE_TMP {
-        if there(tmp) || (empty_root && tmp == "/tmp") {
-            places.push((PathBuf::from(tmp), vec![tmpfs(tmp, 0o1777)]));
-        }
+        let real = facts.at(tmp).filter(|f| f.kind == Kind::Directory).map(|f| f.real.as_path());
+        let place = match real {
+            Some(real) if real == Path::new(tmp) => real,
+            _ if empty_root && tmp == "/tmp" => Path::new(tmp),
+            // A link: what it leads to is private, unless that is so already.
+            Some(real) if !empty_root && !covers(real) => real,
+            _ => continue,
+        };
+        let mount = Mount::Tmpfs { to: place.to_path_buf(), mode: 0o1777, read_only: false };
+        places.push((place.to_path_buf(), vec![mount]));
     }
     if there("/proc") || empty_root {
         places.push((PathBuf::from("/proc"), proc()));
@@ -147,12 +154,13 @@ fn proc() -> Vec<Mount> {
     std::iter::once(Mount::Proc(PathBuf::from("/proc"))).chain(parts).collect()
 }
 
-/// The minimal /dev: in memory, sealed when it is filled; writing to a device node needs no writable mount.
+/// The minimal /dev: in memory, sealed when it is filled. Writing to a device needs no writable mount; changing the mode or
+/// owner of the host's node does, which root must not.
 fn dev(policy: &Policy, facts: &Facts) -> Vec<Mount> {
     let mut mounts = vec![tmpfs("/dev", 0o755)];
     let file = |mounts: &mut Vec<Mount>, from: &Path, to: &Path| {
         mounts.push(Mount::File(to.to_path_buf()));
-        mounts.push(bind(from, to, true, false));
+        mounts.push(bind(from, to, true, true));
     };
     for node in NODES.iter().map(|n| Path::new("/dev").join(n)) {
         if facts.at(&node).is_some() {
@@ -180,7 +188,7 @@ fn dev(policy: &Policy, facts: &Facts) -> Vec<Mount> {
         }
         if found.kind == Kind::Directory {
             mounts.push(Mount::Directory { at: path.into(), mode: 0o755 });
-            mounts.push(bind(&found.real, Path::new(path), true, false));
+            mounts.push(bind(&found.real, Path::new(path), true, true));
         } else {
             file(&mut mounts, &found.real, Path::new(path));
         }

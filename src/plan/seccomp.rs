@@ -35,6 +35,9 @@ pub enum Sockets {
 }
 
 /// Options → rows, in the order in which `fence plan` shows them.
+///
+/// # Errors
+/// A name that is no system call; an `allow` that would undo a policy of this run.
 pub fn plan(options: &Options) -> Result<Vec<Rule>> {
     let mut rules = Vec::with_capacity(BLOCKED.len() + GROUP_KILL.len() + BROKERED.len() + SHARED_IPC.len());
     rules.extend_from_slice(BLOCKED);
@@ -184,6 +187,7 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::tables::syscalls::ENOSYS;

@@ -1,9 +1,15 @@
-//! Directories by file descriptor: opening, reading with the kernel's own types, and telling one from another.
+//! Directories by file descriptor: opening, reading with the kernel's own types, and asking what they are.
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, StatxFlags, fstat, fstatfs, openat, statx};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, RawDir, ResolveFlags, fstatfs, openat, openat2, readlinkat,
+};
 use rustix::io::{Errno, Result};
+use std::ffi::OsString;
 use std::mem::MaybeUninit;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 
 /// File systems that show the kernel's state, not files: no search wanders into them.
 const PSEUDO: &[u64] = &[
@@ -75,40 +81,43 @@ pub(crate) fn leads_to_directory(dir: BorrowedFd, name: &[u8]) -> bool {
     stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
 }
 
-/// Opens a directory; the last component may be a symbolic link only when `follow`.
-pub(crate) fn open(dir: BorrowedFd, path: &[u8], follow: bool) -> Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOCTTY;
-    openat(dir, path, if follow { flags } else { flags | OFlags::NOFOLLOW }, Mode::empty())
+/// A directory that was opened.
+pub(crate) struct Opened {
+    pub(crate) fd: OwnedFd,
+    /// Why it can't be read; names can be looked up in it nevertheless.
+    pub(crate) refused: Option<Errno>,
+    /// It may be on another mount than the directory from which it was opened.
+    pub(crate) crossed: bool,
 }
 
-/// Which directory it is. The mount belongs to it: a bind mount shows the same directory at a second path, and a rule for
-/// one of the paths does not hold at the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Identity {
-    mount: u64,
-    /// The device.
-    pub(crate) device: (u32, u32),
-    inode: u64,
-}
-
-/// Identifies an open directory.
-pub(crate) fn identity(dir: impl AsFd) -> Result<Identity> {
-    let wanted = StatxFlags::TYPE | StatxFlags::INO | StatxFlags::MNT_ID;
-    match statx(&dir, "", AtFlags::EMPTY_PATH, wanted) {
-        // Before Linux 5.8 the mount is 0.
-        Ok(found) => Ok(Identity {
-            mount: found.stx_mnt_id,
-            device: (found.stx_dev_major, found.stx_dev_minor),
-            inode: found.stx_ino,
-        }),
-        // statx refused by an old container's filter.
-        Err(Errno::NOSYS | Errno::PERM) => {
-            let stat = fstat(dir)?;
-            let device = (rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev));
-            Ok(Identity { mount: 0, device, inode: stat.st_ino })
-        }
-        Err(errno) => Err(errno),
+/// Opens a directory to look names up in it, or to `read` it when that is allowed. `path` has no symbolic link at its end.
+pub(crate) fn open(dir: BorrowedFd, path: &[u8], read: bool) -> Result<Opened> {
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let wanted = if read { flags | OFlags::RDONLY } else { flags | OFlags::PATH };
+    // One call opens it and tells that it is on the same mount. It says no to a mount point, and where it is not known.
+    if let Ok(fd) = openat2(dir, path, wanted, Mode::empty(), ResolveFlags::NO_XDEV) {
+        return Ok(Opened { fd, refused: None, crossed: false });
     }
+    let (fd, refused) = match openat(dir, path, wanted, Mode::empty()) {
+        Err(errno @ (Errno::ACCESS | Errno::PERM)) if read => {
+            (openat(dir, path, flags | OFlags::PATH, Mode::empty())?, Some(errno))
+        }
+        opened => (opened?, None),
+    };
+    Ok(Opened { fd, refused, crossed: true })
+}
+
+/// Opens what a symbolic link leads to, when that is a directory, to ask what it is.
+pub(crate) fn follow(dir: BorrowedFd, name: &[u8]) -> Result<OwnedFd> {
+    openat(dir, name, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// The kernel's own name for what was opened; `None` where /proc is not mounted.
+pub(crate) fn real_path(opened: impl AsFd) -> Option<PathBuf> {
+    let number = opened.as_fd().as_raw_fd();
+    let name = readlinkat(CWD, format!("/proc/self/fd/{number}"), Vec::new()).ok()?.into_bytes();
+    let real = name.starts_with(b"/") && !name.ends_with(b" (deleted)");
+    real.then(|| OsString::from_vec(name).into())
 }
 
 /// Whether an open directory belongs to a file system of kernel state.

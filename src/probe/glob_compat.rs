@@ -1,7 +1,8 @@
 //! The original's answers (tests/data/compat/glob.tsv) against ours, in trees made for each row.
 #![allow(clippy::unwrap_used, reason = "a test stops on what it does not expect")]
 
-use super::{protected, walk};
+use super::protected::Wanted;
+use super::walk;
 use crate::rules::glob;
 use crate::testdata::{self, Row};
 use std::fs;
@@ -81,7 +82,7 @@ fn expansion() {
             .map(|pattern| pattern.replace("ROOT", temp.0.to_str().unwrap()))
             .collect();
         let found = if patterns.iter().all(|pattern| glob::is_glob(pattern)) {
-            walk::expand(&patterns, &cwd, Some(&home)).unwrap().concat()
+            walk::expand(&patterns, &cwd, Some(&home), None).unwrap().matches.concat()
         } else {
             patterns.iter().map(|path| glob::normalize(path, &cwd, Some(&home))).collect()
         };
@@ -94,8 +95,9 @@ fn protected_names() {
     for row in rows("protected-walk") {
         let temp = tree(&row);
         let depth = row["input"].parse().unwrap();
-        let found = protected::look(&temp.0.join(&row["cwd"]), depth, false).unwrap();
-        assert_eq!(temp.relative(&found.paths), testdata::list(&expected(&row)), "{}", row["id"]);
+        let wanted = Wanted { top: &temp.0.join(&row["cwd"]), depth, git_config: false };
+        let found = walk::expand(&[], wanted.top, None, Some(wanted)).unwrap();
+        assert_eq!(temp.relative(&found.protected.paths), testdata::list(&expected(&row)), "{}", row["id"]);
     }
 }
 

@@ -1,17 +1,18 @@
 //! The host as it is now → Facts.
 
-use super::{git, walk};
+use super::protected::{Names, Wanted};
+use super::{dir, git, walk};
 use crate::cli::{Command, Run, Shell};
 use crate::config::Policy;
 use crate::error::{Failure, Result};
 use crate::facts::{Descriptor, Facts, Found, Kind};
 use crate::plan::{command, files, private};
+use crate::rules::glob;
 use crate::sys;
 use crate::tables::protected::DEPTH;
 use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fcntl_getfl, fstat, open, readlinkat};
 use rustix::termios::isatty;
 use std::ffi::OsStr;
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
@@ -45,8 +46,9 @@ pub fn look(policy: &Policy, run: &Run, cwd: &Path, home: Option<&Path>) -> Resu
     facts.executable.clone().into_iter().for_each(|path| add(&mut facts, path));
     look_at_words(&mut facts, run);
     root_entries(&mut facts, empty_root);
-    globs(&mut facts, policy, cwd, home)?;
-    protected(&mut facts, policy)?;
+    let names = search(&mut facts, policy)?;
+    aliases(&mut facts, policy, cwd, home);
+    protected(&mut facts, policy, names)?;
     Ok(facts)
 }
 
@@ -144,24 +146,21 @@ fn find_below_canonical(facts: &mut Facts, path: &Path) -> Option<Option<Found>>
         return None;
     }
     let real = path.to_path_buf();
-    // 32 bits on aarch64.
-    #[allow(clippy::useless_conversion)]
-    let nlink = u64::from(stat.st_nlink);
-    Some(Some(Found { real, kind: kind_of(&stat), links: Vec::new(), nlink }))
+    Some(Some(Found { real, kind: kind_of(&stat), links: Vec::new(), nlink: links_to(&stat) }))
 }
 
 /// What a path leads to. One open, and the kernel's own name for what was opened.
 pub fn find(path: &Path) -> Option<Found> {
     let handle = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let stat = fstat(&handle).ok()?;
-    let real = name_of(&handle).or_else(|| std::fs::canonicalize(path).ok())?;
-    Some(Found { real, kind: kind_of(&stat), links: Vec::new(), nlink: stat.st_nlink as u64 })
+    let real = dir::real_path(&handle).or_else(|| std::fs::canonicalize(path).ok())?;
+    Some(Found { real, kind: kind_of(&stat), links: Vec::new(), nlink: links_to(&stat) })
 }
 
-fn name_of(handle: &OwnedFd) -> Option<PathBuf> {
-    let name = readlinkat(CWD, format!("/proc/self/fd/{}", handle.as_raw_fd()), Vec::new()).ok()?;
-    let name = PathBuf::from(std::ffi::OsString::from_vec(name.into_bytes()));
-    (name.is_absolute() && !name.as_os_str().as_bytes().ends_with(b" (deleted)")).then_some(name)
+/// The field has 32 bits on aarch64.
+#[allow(clippy::useless_conversion)]
+fn links_to(stat: &Stat) -> u64 {
+    u64::from(stat.st_nlink)
 }
 
 fn kind_of(stat: &Stat) -> Kind {
@@ -220,25 +219,56 @@ fn root_entries(facts: &mut Facts, needed: bool) {
     }
 }
 
-fn globs(facts: &mut Facts, policy: &Policy, cwd: &Path, home: Option<&Path>) -> Result<()> {
+/// One walk for all that has to be searched for: glob matches, and built-in names below the working directory.
+fn search(facts: &mut Facts, policy: &Policy) -> Result<Names> {
     let patterns = files::glob_patterns(policy);
-    if patterns.is_empty() {
-        return Ok(());
+    // Patterns that make something writable may turn out to name the working directory.
+    let writable = writes_here(facts, &files::writable_roots(policy, facts))
+        || policy.filesystem.allow_write.iter().any(|entry| glob::is_glob(entry));
+    if patterns.is_empty() && !writable {
+        return Ok(Names::default());
     }
-    let matches = walk::expand(&patterns, cwd, home)?;
-    for (pattern, paths) in patterns.into_iter().zip(matches) {
+    let git_config = policy.filesystem.allow_git_config;
+    let wanted = Wanted { top: &facts.cwd, depth: DEPTH, git_config };
+    let found = walk::expand(&patterns, &facts.cwd, facts.home.as_deref(), writable.then_some(wanted))?;
+    facts.unread = found.unread_places();
+    for (pattern, paths) in patterns.into_iter().zip(found.matches) {
         facts.globs.insert(pattern, paths.iter().filter_map(|path| find_with_links(path)).collect());
     }
-    Ok(())
+    Ok(found.protected)
+}
+
+/// Whether the working directory is in one of the writable ones.
+fn writes_here(facts: &Facts, writable: &[PathBuf]) -> bool {
+    writable.iter().any(|root| facts.cwd.starts_with(root))
+}
+
+/// A file system that is mounted twice shows what is denied under a second path.
+fn aliases(facts: &mut Facts, policy: &Policy, cwd: &Path, home: Option<&Path>) {
+    let fs = &policy.filesystem;
+    if fs.deny_read.is_empty() && fs.deny_write.is_empty() {
+        return;
+    }
+    let table = super::mounts::Table::read();
+    for entry in fs.deny_read.iter().chain(&fs.deny_write) {
+        let literal = facts.at(glob::normalize(entry, cwd, home)).filter(|_| !glob::is_glob(entry));
+        let matches = facts.globs.get(entry).into_iter().flatten();
+        let denied: Vec<PathBuf> =
+            literal.into_iter().chain(matches).map(|found| found.real.clone()).collect();
+        for path in denied {
+            let others = table.other_paths(&path);
+            if !others.is_empty() {
+                facts.aliases.insert(path, others);
+            }
+        }
+    }
 }
 
 /// Built-in names below the working directory, and the git directories of everything writable: only where something can
 /// be written at all.
-fn protected(facts: &mut Facts, policy: &Policy) -> Result<()> {
+fn protected(facts: &mut Facts, policy: &Policy, names: Names) -> Result<()> {
     let writable = files::writable_roots(policy, facts);
-    if writable.iter().any(|root| facts.cwd.starts_with(root)) {
-        let cwd = facts.cwd.clone();
-        let names = super::protected::look(&cwd, DEPTH, policy.filesystem.allow_git_config)?;
+    if writes_here(facts, &writable) {
         for path in names.paths {
             add(facts, path.clone());
             facts.protected.push(path);
@@ -266,6 +296,7 @@ fn repository(facts: &mut Facts, policy: &Policy, top: &Path) -> Result<()> {
         return Ok(());
     }
     let Some(dirs) = git::look(top, policy.filesystem.allow_git_config)? else { return Ok(()) };
+    add(facts, top.join(".git"));
     for path in &dirs.protect {
         add(facts, path.clone());
     }

@@ -5,5 +5,6 @@ pub mod git;
 #[cfg(test)]
 mod glob_compat;
 pub mod host;
+pub mod mounts;
 pub mod protected;
 pub mod walk;

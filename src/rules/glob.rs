@@ -48,6 +48,8 @@ pub struct Branch {
     pub steps: Vec<Step>,
     /// The pattern ended in `/**`: a directory with all that is in it.
     pub tree: bool,
+    /// No symbolic link is followed and no kernel state searched for it; built-in rules only.
+    pub plain: bool,
 }
 
 /// A component.
@@ -72,6 +74,20 @@ impl Glob {
             }
         }
         Ok(Glob { branches })
+    }
+
+    /// Hidden names in the directories below `top`, down to `depth` levels; what is below a directory named as in `except`
+    /// does not count. For built-in rules.
+    pub fn hidden_below(top: &Path, depth: usize, except: &'static [&'static str]) -> Glob {
+        let step = |name| Step { deep: false, name };
+        let names = || top.as_os_str().as_bytes().split(|b| *b == b'/').filter(|name| !name.is_empty());
+        let branch = |level| {
+            let above = names().map(|name| step(Name::Literal(name.into())));
+            let between = std::iter::repeat_n(step(Name::Except(except)), level);
+            let hidden = step(Name::Affix(b".".as_slice().into(), Box::default()));
+            Branch { steps: above.chain(between).chain([hidden]).collect(), tree: false, plain: true }
+        };
+        Glob { branches: (1..=depth).map(branch).collect() }
     }
 
     /// The ways through the braces.
@@ -120,7 +136,7 @@ impl Branch {
             };
             push_clean(&mut components, component, |_| name);
         }
-        let mut branch = Branch { steps: Vec::new(), tree: false };
+        let mut branch = Branch { steps: Vec::new(), tree: false, plain: false };
         for component in components {
             match component {
                 None => branch.tree = true,

@@ -19,7 +19,7 @@ type State = u32;
 pub struct Move {
     /// The set for what is in the directory of that name.
     pub all: SetId,
-    /// The same without what `**` carries on: only patterns that asked for this very name.
+    /// The same without what `**` carries on and without built-in rules: only patterns that asked for this very name.
     pub named: SetId,
 }
 
@@ -38,6 +38,8 @@ pub struct GlobSet {
     steps: Vec<FlatStep>,
     sets: Vec<Set>,
     numbers: HashMap<Box<[State]>, SetId>,
+    /// All states of built-in rules.
+    plain: SetId,
     /// States that the current name moves on; kept to allocate once.
     moved: Vec<State>,
 }
@@ -93,7 +95,7 @@ impl GlobSet {
     /// is nothing to search for.
     pub fn new<'a>(globs: impl IntoIterator<Item = &'a Glob>) -> (GlobSet, SetId) {
         let mut this = GlobSet::default();
-        let mut start = Vec::new();
+        let (mut start, mut plain) = (Vec::new(), Vec::new());
         this.intern(Vec::new());
         for (glob, branch) in
             globs.into_iter().enumerate().flat_map(|(i, g)| g.branches().iter().map(move |b| (i, b)))
@@ -102,13 +104,16 @@ impl GlobSet {
             if branch.certain().is_some() {
                 continue;
             }
-            start.push(this.steps.len() as State);
+            let first = this.steps.len() as State;
+            start.push(first);
+            plain.extend((first..first + steps as State).filter(|_| branch.plain));
             this.steps.extend(branch.steps.iter().enumerate().map(|(i, step)| FlatStep {
                 deep: step.deep,
                 name: step.name.clone(),
                 last: (i + 1 == steps).then_some(Hit { glob, tree: branch.tree }),
             }));
         }
+        this.plain = this.intern(plain);
         let start = this.intern(start);
         (this, start)
     }
@@ -133,14 +138,18 @@ impl GlobSet {
         if next.is_empty() || !directory {
             return Move { all: stay, named: NOTHING };
         }
-        let named = self.intern(next);
-        Move { all: self.union(stay, named), named }
+        let next = self.intern(next);
+        Move { all: self.union(stay, next), named: self.followed(next) }
     }
 
-    /// The names to look up in a directory of this set, when no other name can match: such a directory need not be read.
-    pub fn exact_names(&self, set: SetId) -> Option<Vec<Box<[u8]>>> {
-        let tests = &self.sets[set as usize].tests;
-        tests.exact.then(|| tests.literals.keys().cloned().collect())
+    /// The states that go on where a symbolic link leads.
+    pub fn followed(&mut self, set: SetId) -> SetId {
+        self.without(set, self.plain)
+    }
+
+    /// Only names that the set asks for literally can match: such a directory need not be read.
+    pub fn exact(&self, set: SetId) -> bool {
+        self.sets[set as usize].tests.exact
     }
 
     /// The names that states of this set ask for literally.
@@ -163,6 +172,9 @@ impl GlobSet {
     /// The states of `a` that are not in `b`. What matches below a directory is the union over its states, so a
     /// directory that was walked with `b` needs only these.
     pub fn without(&mut self, a: SetId, b: SetId) -> SetId {
+        if a == NOTHING || b == NOTHING {
+            return a;
+        }
         let known = &self.sets[b as usize].states;
         let states = self.sets[a as usize]
             .states
@@ -308,10 +320,32 @@ mod tests {
     fn literal_prefixes_are_not_searched() {
         let globs = [Glob::parse("/a/b/*.c", Path::new("/"), None).unwrap()];
         let (mut set, start) = GlobSet::new(&globs);
-        assert_eq!(set.exact_names(start), Some(vec![b"a".as_slice().into()]));
+        assert!(set.exact(start));
+        assert_eq!(set.literal_names(start), [b"a".as_slice().into()]);
         let below = set.step(start, b"a", true, &mut Vec::new());
-        assert!(set.exact_names(below.all).is_some());
-        assert_eq!(set.exact_names(set.numbers.len() as SetId - 1), set.exact_names(below.all));
+        assert!(set.exact(below.all));
+        let last = set.step(below.all, b"b", true, &mut Vec::new());
+        assert!(!set.exact(last.all));
+    }
+
+    #[test]
+    fn built_in_rules_do_not_follow() {
+        let globs = [
+            Glob::parse("/w/*/x", Path::new("/"), None).unwrap(),
+            Glob::hidden_below(Path::new("/w"), 2, &["skip"]),
+        ];
+        let (mut set, start) = GlobSet::new(&globs);
+        assert_eq!(walked(&mut set, start, "/w/a/.x", 2), [false, true]);
+        assert_eq!(walked(&mut set, start, "/w/a/b/.x", 2), [false, true]);
+        for path in ["/w/.x", "/w/a/b/c/.x", "/w/skip/.x", "/w/a/skip/.x", "/v/a/.x"] {
+            assert_eq!(walked(&mut set, start, path, 2), [false, false], "{path}");
+        }
+        let top = set.step(start, b"w", true, &mut Vec::new()).all;
+        let below = set.step(top, b"a", true, &mut Vec::new());
+        assert_ne!(below.all, below.named);
+        assert_eq!(set.followed(below.all), below.named);
+        let only = set.step(top, b"skip", true, &mut Vec::new());
+        assert_eq!(only.all, only.named);
     }
 
     #[test]

@@ -7,6 +7,8 @@ pub enum Name {
     Literal(Box<[u8]>),
     /// `prefix*suffix`: one star, nothing else; both parts may be empty.
     Affix(Box<[u8]>, Box<[u8]>),
+    /// All names but these; built-in rules only.
+    Except(&'static [&'static str]),
     /// Anything else.
     Tokens(Box<[Token]>),
 }
@@ -78,6 +80,7 @@ impl Name {
                     && name.starts_with(prefix)
                     && name.ends_with(suffix)
             }
+            Name::Except(names) => !names.iter().any(|other| other.as_bytes() == name),
             Name::Tokens(tokens) => matches_tokens(tokens, name),
         }
     }

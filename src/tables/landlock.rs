@@ -35,65 +35,82 @@ pub const NEWEST_ABI: u32 = 10;
 /// The first ABI that scopes signals; below it the seccomp filter guards process groups.
 pub const SIGNAL_SCOPE_ABI: u32 = 6;
 
+/// Run a file.
+pub const EXECUTE: u64 = 1;
+/// Open a file for writing.
+pub const WRITE_FILE: u64 = 1 << 1;
+/// Open a file for reading.
+pub const READ_FILE: u64 = 1 << 2;
+/// List a directory.
+pub const READ_DIR: u64 = 1 << 3;
+/// Remove or rename an empty directory.
+pub const REMOVE_DIR: u64 = 1 << 4;
+/// Remove or rename a file.
+pub const REMOVE_FILE: u64 = 1 << 5;
+/// Make a character device.
+pub const MAKE_CHAR: u64 = 1 << 6;
+/// Make a directory.
+pub const MAKE_DIR: u64 = 1 << 7;
+/// Make a regular file.
+pub const MAKE_REG: u64 = 1 << 8;
+/// Make a Unix socket.
+pub const MAKE_SOCK: u64 = 1 << 9;
+/// Make a named pipe.
+pub const MAKE_FIFO: u64 = 1 << 10;
+/// Make a block device.
+pub const MAKE_BLOCK: u64 = 1 << 11;
+/// Make a symbolic link.
+pub const MAKE_SYM: u64 = 1 << 12;
+/// Rename or link between directories.
+pub const REFER: u64 = 1 << 13;
+/// Empty or shorten a file.
+pub const TRUNCATE: u64 = 1 << 14;
+/// ioctl on device files.
+pub const IOCTL_DEV: u64 = 1 << 15;
+/// Connect to a Unix socket by path.
+pub const RESOLVE_UNIX: u64 = 1 << 16;
+
+/// What a rule for readable and executable paths grants.
+pub const READ: u64 = EXECUTE | READ_FILE | READ_DIR;
+/// What a rule for paths grants that may be run but not listed.
+pub const EXECUTE_ONLY: u64 = EXECUTE | READ_FILE;
+/// The rights that mean something on a file that is no directory; the kernel refuses others in such a rule (EINVAL).
+pub const FILE: u64 = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV | RESOLVE_UNIX;
+
 const NO_LANDLOCK: &str = "file rules are carried by mounts alone";
 
-const fn right(kind: Kind, name: &'static str, bit: u32, abi: u32, lost: &'static str) -> Right {
-    Right { kind, name, bit: 1 << bit, abi, lost }
+const fn right(kind: Kind, name: &'static str, bit: u64, abi: u32, lost: &'static str) -> Right {
+    Right { kind, name, bit, abi, lost }
 }
 
 /// Every right, by kind and bit.
 #[rustfmt::skip]
 pub static RIGHTS: &[Right] = &[
-    right(Kind::Fs, "FS_EXECUTE",       0,  1, NO_LANDLOCK),
-    right(Kind::Fs, "FS_WRITE_FILE",    1,  1, NO_LANDLOCK),
-    right(Kind::Fs, "FS_READ_FILE",     2,  1, NO_LANDLOCK),
-    right(Kind::Fs, "FS_READ_DIR",      3,  1, NO_LANDLOCK),
-    right(Kind::Fs, "FS_REMOVE_DIR",    4,  1, NO_LANDLOCK),
-    right(Kind::Fs, "FS_REMOVE_FILE",   5,  1, NO_LANDLOCK),
-    right(Kind::Fs, "FS_MAKE_CHAR",     6,  1, NO_LANDLOCK),
-    right(Kind::Fs, "FS_MAKE_DIR",      7,  1, NO_LANDLOCK),
-    right(Kind::Fs, "FS_MAKE_REG",      8,  1, NO_LANDLOCK),
-    right(Kind::Fs, "FS_MAKE_SOCK",     9,  1, NO_LANDLOCK),
-    right(Kind::Fs, "FS_MAKE_FIFO",    10,  1, NO_LANDLOCK),
-    right(Kind::Fs, "FS_MAKE_BLOCK",   11,  1, NO_LANDLOCK),
-    right(Kind::Fs, "FS_MAKE_SYM",     12,  1, NO_LANDLOCK),
+    right(Kind::Fs,     "FS_EXECUTE",                 EXECUTE,       1, NO_LANDLOCK),
+    right(Kind::Fs,     "FS_WRITE_FILE",              WRITE_FILE,    1, NO_LANDLOCK),
+    right(Kind::Fs,     "FS_READ_FILE",               READ_FILE,     1, NO_LANDLOCK),
+    right(Kind::Fs,     "FS_READ_DIR",                READ_DIR,      1, NO_LANDLOCK),
+    right(Kind::Fs,     "FS_REMOVE_DIR",              REMOVE_DIR,    1, NO_LANDLOCK),
+    right(Kind::Fs,     "FS_REMOVE_FILE",             REMOVE_FILE,   1, NO_LANDLOCK),
+    right(Kind::Fs,     "FS_MAKE_CHAR",               MAKE_CHAR,     1, NO_LANDLOCK),
+    right(Kind::Fs,     "FS_MAKE_DIR",                MAKE_DIR,      1, NO_LANDLOCK),
+    right(Kind::Fs,     "FS_MAKE_REG",                MAKE_REG,      1, NO_LANDLOCK),
+    right(Kind::Fs,     "FS_MAKE_SOCK",               MAKE_SOCK,     1, NO_LANDLOCK),
+    right(Kind::Fs,     "FS_MAKE_FIFO",               MAKE_FIFO,     1, NO_LANDLOCK),
+    right(Kind::Fs,     "FS_MAKE_BLOCK",              MAKE_BLOCK,    1, NO_LANDLOCK),
+    right(Kind::Fs,     "FS_MAKE_SYM",                MAKE_SYM,      1, NO_LANDLOCK),
     // Below ABI 2 the kernel refuses every such rename in a Landlock domain, so nothing leaks: programs break.
-    right(Kind::Fs, "FS_REFER",        13,  2, "renames and hard links between directories fail (EXDEV)"),
-    right(Kind::Fs, "FS_TRUNCATE",     14,  3, "files that can't be written can be emptied, as far as mounts allow it"),
-    right(Kind::Fs, "FS_IOCTL_DEV",    15,  5, "ioctl on device files is not restricted"),
-    right(Kind::Fs, "FS_RESOLVE_UNIX", 16,  9, "Unix sockets by path are hidden by mounts alone"),
-    right(Kind::Net, "NET_BIND_TCP",    0,  4, "TCP ports are held by the network namespace or seccomp alone"),
-    right(Kind::Net, "NET_CONNECT_TCP", 1,  4, "TCP connections are held by the network namespace or seccomp alone"),
-    right(Kind::Net, "NET_BIND_UDP",    2, 10, "UDP ports are held by the network namespace or seccomp alone"),
-    right(Kind::Net, "NET_CONNECT_SEND_UDP", 3, 10, "UDP is held by the network namespace or seccomp alone"),
-    right(Kind::Scope, "SCOPE_ABSTRACT_UNIX_SOCKET", 0, 6, "abstract sockets are held by the network namespace alone"),
-    right(Kind::Scope, "SCOPE_SIGNAL",  1,  6, "signals are held by the PID namespace, process groups by seccomp"),
+    right(Kind::Fs,     "FS_REFER",                   REFER,         2, "renames and hard links between directories fail (EXDEV)"),
+    right(Kind::Fs,     "FS_TRUNCATE",                TRUNCATE,      3, "files that can't be written can be emptied, as far as mounts allow it"),
+    right(Kind::Fs,     "FS_IOCTL_DEV",               IOCTL_DEV,     5, "ioctl on device files is not restricted"),
+    right(Kind::Fs,     "FS_RESOLVE_UNIX",            RESOLVE_UNIX,  9, "Unix sockets by path are hidden by mounts alone"),
+    right(Kind::Net,    "NET_BIND_TCP",               1 << 0,        4, "TCP ports are held by the network namespace or seccomp alone"),
+    right(Kind::Net,    "NET_CONNECT_TCP",            1 << 1,        4, "TCP connections are held by the network namespace or seccomp alone"),
+    right(Kind::Net,    "NET_BIND_UDP",               1 << 2,       10, "UDP ports are held by the network namespace or seccomp alone"),
+    right(Kind::Net,    "NET_CONNECT_SEND_UDP",       1 << 3,       10, "UDP is held by the network namespace or seccomp alone"),
+    right(Kind::Scope,  "SCOPE_ABSTRACT_UNIX_SOCKET", 1 << 0,        6, "abstract sockets are held by the network namespace alone"),
+    right(Kind::Scope,  "SCOPE_SIGNAL",               1 << 1,        6, "signals are held by the PID namespace, process groups by seccomp"),
 ];
-
-/// What a rule for readable and executable paths grants.
-pub const READ: u64 = EXECUTE | READ_FILE | READ_DIR;
-
-/// The rights that mean something on a file that is no directory; the kernel refuses others in such a rule (EINVAL).
-pub const FILE: u64 = 1 | 1 << 1 | 1 << 2 | 1 << 14 | 1 << 15 | 1 << 16;
-
-/// What a rule for paths grants that may be run but not listed.
-pub const EXECUTE_ONLY: u64 = EXECUTE | READ_FILE;
-
-/// `LANDLOCK_ACCESS_FS_EXECUTE`
-pub const EXECUTE: u64 = 1;
-/// `LANDLOCK_ACCESS_FS_WRITE_FILE`
-pub const WRITE_FILE: u64 = 1 << 1;
-/// `LANDLOCK_ACCESS_FS_READ_FILE`
-pub const READ_FILE: u64 = 1 << 2;
-/// `LANDLOCK_ACCESS_FS_READ_DIR`
-pub const READ_DIR: u64 = 1 << 3;
-/// `LANDLOCK_ACCESS_FS_MAKE_REG`
-pub const MAKE_REG: u64 = 1 << 8;
-/// `LANDLOCK_ACCESS_FS_TRUNCATE`
-pub const TRUNCATE: u64 = 1 << 14;
-/// `LANDLOCK_ACCESS_FS_IOCTL_DEV`
-pub const IOCTL_DEV: u64 = 1 << 15;
-const RESOLVE_UNIX: u64 = 1 << 16;
 
 /// Every right of one kind that an ABI has: what a ruleset for it handles.
 pub fn handled(kind: Kind, abi: u32) -> u64 {
@@ -130,6 +147,7 @@ pub fn missing(abi: u32) -> impl Iterator<Item = &'static Right> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use landlock::{ABI, Access, AccessFs, AccessNet, Scope};

@@ -26,8 +26,8 @@ pub enum Where {
 /// How many directories below the working directory a name is looked for.
 pub const DEPTH: usize = 3;
 
-/// Not looked into for these names: what packages bring runs anyway.
-pub const SKIPPED: &str = "node_modules";
+/// Not looked into for these names: what packages bring runs anyway, and what counts in `.git` is known by name.
+pub const SKIPPED: &[&str] = &["node_modules", ".git"];
 
 /// All of them.
 pub const PROTECTED: &[Protected] = &[

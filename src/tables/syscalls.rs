@@ -355,5 +355,6 @@ pub fn all() -> impl Iterator<Item = (&'static str, Numbers)> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 #[path = "syscalls_tests.rs"]
 mod tests;

@@ -5,7 +5,19 @@
 //! A test that needs a kernel feature says so with `need!`; where it is missing the test prints SKIP and why, and fails
 //! when the environment variable FENCE_MUST names the feature.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at what it did not expect")]
+#![allow(unreachable_pub, reason = "the modules of one test program")]
+
+mod files;
+mod git;
 mod harness;
+mod old;
 mod poll;
 mod processes;
+mod programs;
+mod pty;
+mod scale;
+mod search;
 mod smoke;
+mod status;
+mod syscalls;

@@ -350,6 +350,26 @@ fn nothing_of_the_system_opens_for_writing() {
 }
 
 #[test]
+fn device_nodes_of_the_host_keep_their_mode_and_owner() {
+    each(|world, kernel| {
+        for act in
+            [["chmod", "/dev/full"], ["chown", "/dev/full"], ["touch", "/dev/full"], ["unlink", "/dev/full"]]
+        {
+            let act = if act[0] == "chown" { vec!["chown", act[1], "0"] } else { act.to_vec() };
+            let denied = ran(on(world, kernel, "{}", &act)).status(1).out;
+            assert!(["EROFS\n", "EACCES\n", "EPERM\n", "EBUSY\n"].contains(&&*denied), "{act:?} {denied}");
+        }
+        // Writing to them is what they are for.
+        script(
+            world,
+            kernel,
+            "$FENCE -- sh -c 'echo x > /dev/null && echo x >> /dev/zero && ! echo x > /dev/full'",
+        )
+        .ok();
+    });
+}
+
+#[test]
 fn a_directory_as_standard_descriptor_is_refused() {
     for who in everybody() {
         let world = World::new(who);

@@ -21,15 +21,15 @@ enum Node {
     Link(PathBuf),
 }
 
-pub struct Host {
+pub(crate) struct Host {
     nodes: BTreeMap<PathBuf, Node>,
-    pub run: Run,
+    pub(crate) run: Run,
     facts: Facts,
 }
 
 impl Host {
     /// An ordinary Linux with `/home/me/work`, user 1000, a recent kernel.
-    pub fn usual() -> Host {
+    pub(crate) fn usual() -> Host {
         let mut host = Host::empty();
         host.has(USUAL);
         for (at, text) in USUAL_LINKS {
@@ -57,7 +57,7 @@ impl Host {
         host
     }
 
-    pub fn from_comments(text: &str) -> Host {
+    pub(crate) fn from_comments(text: &str) -> Host {
         let lines: Vec<&str> = text.lines().map_while(|line| line.strip_prefix("// ")).collect();
         let mut host = if lines.contains(&"scratch") { Host::empty() } else { Host::usual() };
         for line in lines {
@@ -75,6 +75,7 @@ impl Host {
                 "git" => host.git(&words),
                 "wsl" => host.facts.wsl_interop = true,
                 "executable" => host.facts.executable = Some(value.into()),
+                "alias" => host.alias(words[0], words[1]),
                 "run" => host.flag(&words),
                 // Anything else explains the case.
                 _ => {}
@@ -84,7 +85,7 @@ impl Host {
     }
 
     /// Paths that exist; their parents too.
-    pub fn has(&mut self, paths: &str) {
+    pub(crate) fn has(&mut self, paths: &str) {
         for word in paths.split_whitespace() {
             let path = Path::new(word);
             for parent in path.ancestors().skip(1) {
@@ -103,7 +104,7 @@ impl Host {
         self.nodes.insert(at.into(), Node::Link(text.into()));
     }
 
-    pub fn cwd(&mut self, path: &str) {
+    pub(crate) fn cwd(&mut self, path: &str) {
         self.facts.cwd = path.into();
     }
 
@@ -133,6 +134,11 @@ impl Host {
         self.facts.git.push(Repository { work_tree, git_dir, common_dir, linked, protect });
     }
 
+    fn alias(&mut self, path: &str, other: &str) {
+        self.has(other);
+        self.facts.aliases.entry(path.into()).or_default().push(other.into());
+    }
+
     fn flag(&mut self, words: &[&str]) {
         let value: OsString = words[1].into();
         match words[0] {
@@ -144,7 +150,7 @@ impl Host {
     }
 
     /// Everything that exists, links apart.
-    pub fn all(&self) -> Vec<(PathBuf, bool)> {
+    pub(crate) fn all(&self) -> Vec<(PathBuf, bool)> {
         let real = self.nodes.iter().filter(|(_, node)| !matches!(node, Node::Link(_)));
         real.map(|(path, node)| (path.clone(), matches!(node, Node::Directory))).collect()
     }
@@ -179,7 +185,7 @@ impl Host {
     }
 
     /// What the probe would say about this host.
-    pub fn facts(&self, policy: &Policy) -> Facts {
+    pub(crate) fn facts(&self, policy: &Policy) -> Facts {
         let mut facts = self.facts.clone();
         let mut paths = files::literal_paths(policy, &self.run, &facts.cwd, facts.home.as_deref());
         paths.extend(files::words(&self.run).map(|word| facts.cwd.join(word)));
@@ -201,13 +207,4 @@ impl Host {
 fn parts(path: &Path) -> Vec<PathBuf> {
     let names = path.components().filter(|c| matches!(c, Component::Normal(_) | Component::ParentDir));
     names.rev().map(|c| PathBuf::from(c.as_os_str())).collect()
-}
-
-/// Rows that every plan has, for /dev, /proc and /run.
-pub fn is_standard(line: &str) -> bool {
-    const ROWS: &str = "/dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty /dev/pts /dev/shm /dev/console \
-                        /dev/ptmx /dev/fd /dev/stdin /dev/core /dev/stdout /dev/stderr /proc/sys /proc/irq /proc/bus \
-                        /proc/fs /proc/sysrq-trigger /proc/acpi /proc/scsi /proc/latency_stats /proc/timer_list \
-                        /run/lock /run/user/1000 /run/user/0";
-    line.split_whitespace().nth(1).is_some_and(|path| ROWS.split_whitespace().any(|row| row == path))
 }
