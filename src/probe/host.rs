@@ -157,7 +157,9 @@ pub fn find(path: &Path) -> Option<Found> {
     let handle = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let stat = fstat(&handle).ok()?;
     let real = dir::real_path(&handle).or_else(|| std::fs::canonicalize(path).ok())?;
-    Some(Found { real, kind: kind_of(&stat), links: Vec::new(), nlink: u64::from(stat.st_nlink) })
+    #[allow(clippy::useless_conversion)]
+    let nlink = u64::from(stat.st_nlink);
+    Some(Found { real, kind: kind_of(&stat), links: Vec::new(), nlink })
 }
 
 fn kind_of(stat: &Stat) -> Kind {
