@@ -60,7 +60,7 @@ fn from_policy(abi: u32) -> Result<Ruleset> {
     let env = crate::config::Env::of_process()?;
     let facts = host::look(&policy, &crate::cli::Run::default(), &env.cwd, env.home.as_deref())?;
     let always = ALWAYS_WRITABLE.iter().map(PathBuf::from);
-    let writable = crate::plan::files::writable_roots(&policy, &facts).into_iter().chain(always);
+    let writable = crate::plan::wanted::writable_roots(&policy, &facts).into_iter().chain(always);
     let found: Vec<_> = writable.filter_map(|path| host::find(&path)).collect();
     Ok(for_host(need(abi, 1)?, &[look(std::path::Path::new("/"))?], &found))
 }

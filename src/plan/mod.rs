@@ -9,6 +9,7 @@ pub mod mounts;
 pub mod private;
 pub mod seccomp;
 pub mod show;
+pub mod wanted;
 
 use crate::cli::{EngineChoice, Layer, Run};
 use crate::config::Policy;

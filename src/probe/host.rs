@@ -6,7 +6,7 @@ use crate::cli::{Command, Run, Shell};
 use crate::config::Policy;
 use crate::error::{Failure, Result};
 use crate::facts::{Descriptor, Facts, Found, Kind};
-use crate::plan::{command, files, private};
+use crate::plan::{command, private, wanted};
 use crate::rules::glob;
 use crate::sys;
 use crate::tables::protected::DEPTH;
@@ -38,7 +38,7 @@ pub fn look(policy: &Policy, run: &Run, cwd: &Path, home: Option<&Path>) -> Resu
         let path = std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
         path.into_iter().for_each(|path| add(&mut facts, path));
     }
-    for path in files::literal_paths(policy, run, cwd, home) {
+    for path in wanted::literal_paths(policy, run, cwd, home) {
         add(&mut facts, path);
     }
     facts.read_only_stdio = read_only_stdio();
@@ -197,7 +197,7 @@ fn links_on(path: &Path) -> Vec<(PathBuf, PathBuf)> {
 
 /// Words of the command that lie in a private place are shown there when they are files; so are files on stdin.
 fn look_at_words(facts: &mut Facts, run: &Run) {
-    let words = files::words(run).map(|word| facts.cwd.join(word));
+    let words = wanted::words(run).map(|word| facts.cwd.join(word));
     let stdio = facts.read_only_stdio.iter().map(|(_, path)| path.clone());
     for path in words.chain(stdio).filter(|path| private::covers(path)).collect::<Vec<_>>() {
         add(facts, path);
@@ -221,9 +221,9 @@ fn root_entries(facts: &mut Facts, needed: bool) {
 
 /// One walk for all that has to be searched for: glob matches, and built-in names below the working directory.
 fn search(facts: &mut Facts, policy: &Policy) -> Result<Names> {
-    let patterns = files::glob_patterns(policy);
+    let patterns = wanted::glob_patterns(policy);
     // Patterns that make something writable may turn out to name the working directory.
-    let writable = writes_here(facts, &files::writable_roots(policy, facts))
+    let writable = writes_here(facts, &wanted::writable_roots(policy, facts))
         || policy.filesystem.allow_write.iter().any(|entry| glob::is_glob(entry));
     if patterns.is_empty() && !writable {
         return Ok(Names::default());
@@ -267,7 +267,7 @@ fn aliases(facts: &mut Facts, policy: &Policy, cwd: &Path, home: Option<&Path>) 
 /// Built-in names below the working directory, and the git directories of everything writable: only where something can
 /// be written at all.
 fn protected(facts: &mut Facts, policy: &Policy, names: Names) -> Result<()> {
-    let writable = files::writable_roots(policy, facts);
+    let writable = wanted::writable_roots(policy, facts);
     if writes_here(facts, &writable) {
         for path in names.paths {
             add(facts, path.clone());

@@ -3,7 +3,7 @@
 use fence::cli::{Command, Run};
 use fence::config::Policy;
 use fence::facts::{Facts, Found, Kind, Repository};
-use fence::plan::files;
+use fence::plan::wanted;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
@@ -187,8 +187,8 @@ impl Host {
     /// What the probe would say about this host.
     pub(crate) fn facts(&self, policy: &Policy) -> Facts {
         let mut facts = self.facts.clone();
-        let mut paths = files::literal_paths(policy, &self.run, &facts.cwd, facts.home.as_deref());
-        paths.extend(files::words(&self.run).map(|word| facts.cwd.join(word)));
+        let mut paths = wanted::literal_paths(policy, &self.run, &facts.cwd, facts.home.as_deref());
+        paths.extend(wanted::words(&self.run).map(|word| facts.cwd.join(word)));
         paths.extend(facts.protected.iter().chain(&facts.executable).cloned());
         paths.extend(facts.git.iter().flat_map(|repository| repository.protect.clone()));
         let top = |path: &&PathBuf| path.components().count() == 2;
