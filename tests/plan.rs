@@ -3,7 +3,7 @@
 //! `tests/plan/NAME/policy.jsonc` is a policy; comment lines at its top describe the host:
 //!
 //! ```text
-//! // has /home/me/work/src/ /home/me/work/.env     directories end in a slash; parents come by themselves
+//! // has /home/me/proj/src/ /home/me/proj/.env     directories end in a slash; parents come by themselves
 //! // link /home/me/.bashrc dotfiles/bashrc         a symbolic link and its text
 //! // scratch                                       none of the usual directories are there
 //! // cwd, home, uid, abi, glob PATTERN MATCH…, deep PATH…, git TOP GITDIR [COMMON], wsl, alias PATH OTHER, run FLAG WORD, executable PATH

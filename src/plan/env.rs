@@ -145,7 +145,7 @@ mod tests {
 
     fn facts() -> EnvFacts {
         EnvFacts {
-            cwd: "/work".into(),
+            cwd: "/proj".into(),
             uid: 1000,
             random: "a1b2".into(),
             tmpdir_writable: true,
@@ -185,7 +185,7 @@ mod tests {
                 "repair" => repair(id, entry, &row["condition"], ours),
                 "unset" => assert_eq!(made(&[(entry, "x")], &facts()).get(entry), None, "{id}"),
                 "pass" if entry == "PWD" => {
-                    assert_eq!(value(&made(&[("PWD", "/x")], &facts()), "PWD"), "/work")
+                    assert_eq!(value(&made(&[("PWD", "/x")], &facts()), "PWD"), "/proj")
                 }
                 "pass" => assert_eq!(value(&made(&[(entry, "7")], &facts()), entry), "7", "{id}"),
                 kind => panic!("{id}: {kind}"),
@@ -202,7 +202,7 @@ mod tests {
         }
         if name == "FENCE_LOG_FILE" {
             facts.log_file = Some("log/x".into());
-            assert_eq!(value(&made(&[(name, "/old")], &facts), name), "/work/log/x", "{id}");
+            assert_eq!(value(&made(&[(name, "/old")], &facts), name), "/proj/log/x", "{id}");
             return;
         }
         let env = made(&[(name, "caller")], &facts);

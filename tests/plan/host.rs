@@ -28,7 +28,7 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    /// An ordinary Linux with `/home/me/work`, user 1000, a recent kernel.
+    /// An ordinary Linux with `/home/me/proj`, user 1000, a recent kernel.
     pub(crate) fn usual() -> Host {
         let mut host = Host::empty();
         host.has(USUAL);
@@ -45,7 +45,7 @@ impl Host {
             landlock_abi: 7,
             mount_setattr: true,
             seccomp: true,
-            cwd: "/home/me/work".into(),
+            cwd: "/home/me/proj".into(),
             home: Some("/home/me".into()),
             nonce: "01234567".into(),
             first_word_on_path: true,
@@ -53,7 +53,7 @@ impl Host {
         };
         let run = Run { command: Command::Argv(vec!["true".into()]), ..Run::default() };
         let mut host = Host { nodes: BTreeMap::from([("/".into(), Node::Directory)]), run, facts };
-        host.has("/home/me/work/");
+        host.has("/home/me/proj/");
         host
     }
 

@@ -37,7 +37,7 @@ fn random_policies_hold() {
     let mut random = Random(0x2545_F491_4F6C_DD1D);
     for round in 0..800 {
         let mut host = Host::usual();
-        for top in ["/data", "/data/p", "/tmp", "/tmp/p", "/home/me/work", "/var", "/var/tmp"] {
+        for top in ["/data", "/data/p", "/tmp", "/tmp/p", "/home/me/proj", "/var", "/var/tmp"] {
             for name in ["a", "b"] {
                 host.has(&format!("{top}/{name}/x/y {top}/{name}/file {top}/{name}.txt"));
             }
