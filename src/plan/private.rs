@@ -40,8 +40,8 @@ const RUN_KEPT: [&str; 8] = [
     "/run/opengl-driver",
 ];
 
-/// Paths whose presence on the host decides what is made.
-pub const PROBED: [&str; 24] = [
+/// More paths whose presence on the host decides what is made.
+const PROBED: [&str; 10] = [
     "/sys",
     "/tmp",
     "/var/tmp",
@@ -51,22 +51,14 @@ pub const PROBED: [&str; 24] = [
     "/proc",
     "/init",
     "/etc/resolv.conf",
-    "/dev/null",
-    "/dev/zero",
-    "/dev/full",
-    "/dev/random",
-    "/dev/urandom",
-    "/dev/tty",
     "/dev/kmsg",
-    "/run/systemd/resolve/resolv.conf",
-    "/run/systemd/resolve/stub-resolv.conf",
-    "/run/NetworkManager/resolv.conf",
-    "/run/NetworkManager/no-stub-resolv.conf",
-    "/run/resolvconf/resolv.conf",
-    "/run/connman/resolv.conf",
-    "/run/current-system",
-    "/run/opengl-driver",
 ];
+
+/// Every path of the host that the private places depend on.
+pub fn probed() -> impl Iterator<Item = PathBuf> {
+    let nodes = NODES.iter().map(|node| Path::new("/dev").join(node));
+    PROBED.iter().chain(&RUN_KEPT).map(PathBuf::from).chain(nodes)
+}
 
 /// Whether `path` is one of the private directories themselves.
 pub fn is_top(path: &Path) -> bool {

@@ -21,7 +21,7 @@ pub fn literal_paths(policy: &Policy, run: &Run, cwd: &Path, home: Option<&Path>
         .collect();
     paths.extend(policy.devices.allow.iter().map(PathBuf::from));
     paths.extend(run.expose_read.iter().chain(&run.expose_write).map(|p| cwd.join(p)));
-    paths.extend(private::PROBED.iter().map(PathBuf::from));
+    paths.extend(private::probed());
     // Names are protected where something is writable; with nothing writable there is nothing to look for.
     if !fs.allow_write.is_empty() {
         paths.extend(protected_paths(policy, cwd, home));

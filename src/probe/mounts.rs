@@ -1,22 +1,10 @@
 //! The host's mount table: the other paths under which a file can be reached because its file system, or a part of it, is
 //! mounted more than once.
 
+use crate::mountinfo::{self, Mount};
 use rustix::fs::stat;
 use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
-
-/// A line of proc_pid_mountinfo(5).
-#[derive(Debug, PartialEq, Eq)]
-struct Mount {
-    /// `major:minor`, the same for all parts of a file system, subvolumes too.
-    device: Vec<u8>,
-    /// The directory of the file system that is mounted.
-    root: PathBuf,
-    /// Where.
-    point: PathBuf,
-}
 
 /// The mount table, as far as it holds file systems that are mounted more than once.
 #[derive(Debug, Default)]
@@ -32,7 +20,7 @@ impl Table {
     }
 
     fn parse(text: &[u8]) -> Table {
-        let mounts: Vec<Mount> = text.split(|b| *b == b'\n').filter_map(line).collect();
+        let mounts = mountinfo::parse(text);
         let mut repeated = BTreeMap::new();
         for mount in &mounts {
             *repeated.entry(mount.device.clone()).or_insert(0) += 1;
@@ -66,26 +54,6 @@ impl Table {
 /// `join` that adds no slash for the directory itself.
 fn joined(point: &Path, rest: &Path) -> PathBuf {
     if rest.as_os_str().is_empty() { point.to_path_buf() } else { point.join(rest) }
-}
-
-fn line(line: &[u8]) -> Option<Mount> {
-    let fields: Vec<&[u8]> = line.split(|b| *b == b' ').collect();
-    let path = |field: &[u8]| PathBuf::from(OsString::from_vec(unescape(field)));
-    Some(Mount { device: fields.get(2)?.to_vec(), root: path(fields.get(3)?), point: path(fields.get(4)?) })
-}
-
-/// Blanks and the like are written as `\040`.
-fn unescape(field: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let [first, after @ ..] = rest {
-        let octal = (*first == b'\\').then(|| after.get(..3)).flatten();
-        let value =
-            octal.and_then(|o| std::str::from_utf8(o).ok()).and_then(|o| u8::from_str_radix(o, 8).ok());
-        out.push(value.unwrap_or(*first));
-        rest = if value.is_some() { &after[3..] } else { after };
-    }
-    out
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 use super::open::open_below;
 use crate::error::Result;
+use crate::mountinfo;
 use crate::sys::mount::{NODEV, NOEXEC, NOSUID, RDONLY, has_set_attributes, set_attributes};
 use rustix::fs::{CWD, OFlags, StatVfsMountFlags, fstatvfs, open};
 use rustix::io::Errno;
@@ -11,9 +12,9 @@ use rustix::mount::{
     OpenTreeFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount, mount_bind,
     mount_bind_recursive, mount_change, mount_remount, move_mount, open_tree,
 };
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 type Answer<T> = std::result::Result<T, Errno>;
@@ -37,7 +38,7 @@ impl Attach {
             super::failed("read /proc/self/mountinfo", errno)
                 .hint("this kernel needs a mounted /proc to set a sandbox up")
         })?;
-        Ok(Attach::Remount(mount_points(&table)))
+        Ok(Attach::Remount(mountinfo::points(&table)))
     }
 
     /// The host's whole tree over `/`, every mount of it with `flags`; a handle on its root.
@@ -239,41 +240,4 @@ fn mount_flags(flags: u64) -> MountFlags {
         (NOEXEC, MountFlags::NOEXEC),
     ];
     pairs.iter().filter(|(bit, _)| flags & bit != 0).fold(MountFlags::empty(), |all, (_, flag)| all | *flag)
-}
-
-/// Mount points of mountinfo (proc_pid_mountinfo(5)), parents first.
-fn mount_points(table: &[u8]) -> Vec<PathBuf> {
-    let mut points: Vec<PathBuf> = table
-        .split(|b| *b == b'\n')
-        .filter_map(|line| line.split(|b| *b == b' ').nth(4))
-        .map(|field| PathBuf::from(OsString::from_vec(unescape(field))))
-        .collect();
-    points.sort();
-    points.dedup();
-    points
-}
-
-/// Blanks and the like are written as `\040`.
-fn unescape(field: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let [first, after @ ..] = rest {
-        let octal = (*first == b'\\').then(|| after.get(..3)).flatten();
-        let value =
-            octal.and_then(|o| std::str::from_utf8(o).ok()).and_then(|o| u8::from_str_radix(o, 8).ok());
-        out.push(value.unwrap_or(*first));
-        rest = if value.is_some() { &after[3..] } else { after };
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn mount_points_are_unescaped_and_in_order() {
-        let table = b"30 1 8:1 / / rw - ext4 /dev/a rw\n31 30 0:5 / /a\\040b/c rw - tmpfs t rw\n32 30 0:6 / /a\\040b rw - x y z\n";
-        assert_eq!(mount_points(table), [Path::new("/"), Path::new("/a b"), Path::new("/a b/c")]);
-    }
 }
