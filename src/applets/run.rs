@@ -5,7 +5,7 @@ use crate::config::{self, Env, Loaded};
 use crate::error::Result;
 use crate::launch;
 use crate::log::Log;
-use crate::plan::{self, Plan};
+use crate::plan::{self, Plan, Weight};
 use crate::probe::host;
 use crate::rules::command;
 use crate::tables::syscalls::Arch;
@@ -19,13 +19,14 @@ pub fn run(run: &Run, arguments: usize) -> Result<u8> {
     let mut steps = Steps::new("parent");
     let mut log = Log::open(run)?;
     let plan = prepare(run, &mut log, &mut steps)?;
-    for note in plan.notes.iter().filter(|n| n.degraded) {
+    for note in plan.notes.iter().filter(|n| n.weight != Weight::Remark) {
         log.warn(&note.text);
     }
-    for note in plan.notes.iter().filter(|n| !n.degraded) {
+    for note in plan.notes.iter().filter(|n| n.weight == Weight::Remark) {
         log.debug("fence", &note.text);
     }
-    let filter = plan::bpf::compile(&plan.seccomp, Arch::HOST)?;
+    // A filter without rules would allow everything: where there is no seccomp there is none.
+    let filter = if plan.seccomp.is_empty() { Vec::new() } else { plan::bpf::compile(&plan.seccomp, Arch::HOST)? };
     steps.mark("filter");
     launch::run(&plan, &filter, arguments, steps)
 }

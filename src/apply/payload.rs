@@ -110,14 +110,16 @@ fn reopen(Reopen { number, path, .. }: &Reopen) -> Result<()> {
 /// the sandbox's read-only /dev/console, which is the same terminal. Where that may not be opened (after su, say) the mode
 /// can't be changed either.
 fn reopen_terminal() {
-    let Ok(console) = rustix::fs::stat("/dev/console") else { return };
+    const NODES: [&str; 7] = ["console", "null", "zero", "full", "random", "urandom", "tty"];
     for number in 0..3 {
         let old = fd::inherited(number);
-        let same = |s: &rustix::fs::Stat| (s.st_dev, s.st_ino) == (console.st_dev, console.st_ino);
-        let flags = rustix::fs::fcntl_getfl(old);
-        let (Ok(true), Ok(flags)) = (fstat(old).map(|s| same(&s)), flags) else { continue };
+        let (Ok(has), Ok(flags)) = (fstat(old), rustix::fs::fcntl_getfl(old)) else { continue };
         let flags = flags & (OFlags::ACCMODE | OFlags::APPEND | OFlags::NONBLOCK);
-        if let Ok(new) = open("/dev/console", flags | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()) {
+        let same = |s: rustix::fs::Stat| (s.st_dev, s.st_ino) == (has.st_dev, has.st_ino);
+        let mut nodes = NODES.iter().map(|name| Path::new("/dev").join(name));
+        let node = nodes.find(|node| rustix::fs::stat(node).is_ok_and(same));
+        let new = node.map(|node| open(node, flags | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()));
+        if let Some(Ok(new)) = new {
             _ = fd::move_to(new, number);
         }
     }

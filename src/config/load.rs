@@ -58,7 +58,7 @@ impl Env {
     fn found_project_file(&self) -> Option<PathBuf> {
         let folders = self.cwd.ancestors();
         let files = folders.flat_map(|folder| [folder.join("fence.jsonc"), folder.join("fence.json")]);
-        files.into_iter().find(|path| disk::is_file(path))
+        files.into_iter().find(|path| disk::is_file(path) && disk::is_trusted(path))
     }
 }
 
@@ -358,6 +358,13 @@ mod disk {
     /// A regular file, or a link to one.
     pub(super) fn is_file(path: &Path) -> bool {
         fs::metadata(path).is_ok_and(|data| data.is_file())
+    }
+
+    /// It belongs to the caller or to root: in `/tmp` anybody can put a file above the caller's directory.
+    pub(super) fn is_trusted(path: &Path) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        let own = rustix::process::geteuid().as_raw();
+        fs::metadata(path).is_ok_and(|data| data.uid() == own || data.uid() == 0)
     }
 
     pub(super) fn is_directory(path: &Path) -> io::Result<bool> {

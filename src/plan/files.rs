@@ -2,7 +2,7 @@
 
 use super::mounts::{Mount, pin_ancestors};
 use super::wanted::{words, writable_roots};
-use super::{NOT_ENFORCED, private};
+use super::private;
 use crate::cli::Run;
 use crate::config::Policy;
 use crate::facts::{Facts, Found, Kind, Repository};
@@ -71,6 +71,8 @@ pub struct Rule {
     pub pinned: bool,
     /// It must be a mount of its own: a mount point can't be renamed.
     pub fixed: bool,
+    /// A denial stood here before the command line exposed it.
+    pub denied: bool,
     /// It is a directory on the host.
     pub directory: bool,
 }
@@ -78,7 +80,7 @@ pub struct Rule {
 impl Rule {
     /// A place and nothing else known about it.
     pub fn new(place: Place, directory: bool) -> Rule {
-        Rule { place, shown: false, pinned: false, fixed: false, directory }
+        Rule { place, shown: false, pinned: false, fixed: false, denied: false, directory }
     }
 }
 
@@ -95,6 +97,8 @@ pub struct Rules {
     pub remarks: Vec<String>,
     /// What everybody should know: a rule that does less than it seems to.
     pub warnings: Vec<String>,
+    /// Rules that are not enforced.
+    pub unenforced: Vec<String>,
 }
 
 impl Rules {
@@ -146,7 +150,8 @@ impl Builder<'_> {
             Some(old) if old.place.strength() > place.strength() => old.pinned |= pinned,
             Some(old) => {
                 let shown = shows || old.shown;
-                *old = Rule { shown, pinned: pinned || old.pinned, place, ..*old };
+                let denied = old.denied || matches!(old.place, Place::Deny | Place::Mask);
+                *old = Rule { shown, pinned: pinned || old.pinned, denied, place, ..*old };
             }
             None => {
                 let rule = Rule { shown: shows, pinned, ..Rule::new(place, directory) };
@@ -174,7 +179,9 @@ impl Builder<'_> {
                 // What is in a directory that the list has as `dir/**` needs no rule of its own.
                 let inside =
                     |m: &&Found| trees.iter().any(|tree| m.real != *tree && m.real.starts_with(tree));
-                all.extend(matches.iter().filter(|m| !inside(m)).map(|m| (m.clone(), false)));
+                // Where the directories have names the rule is for this place; `**` finds a file wherever it is moved to.
+                let placed = !entry.contains("**");
+                all.extend(matches.iter().filter(|m| !inside(m)).map(|m| (m.clone(), placed)));
                 continue;
             }
             let path = glob::normalize(entry, &self.facts.cwd, self.facts.home.as_deref());
@@ -396,6 +403,7 @@ impl Builder<'_> {
         let literal = self.policy.filesystem.allow_write.iter().filter(|e| !glob::is_glob(e));
         literal
             .filter_map(|e| facts.at(glob::normalize(e, &facts.cwd, facts.home.as_deref())))
+            .filter(|found| self.planted(found).is_none())
             .map(|found| found.real.clone())
             .collect()
     }
@@ -442,8 +450,8 @@ impl Builder<'_> {
         let mut components = found.real.strip_prefix("/proc").into_iter().flat_map(Path::components);
         let number = components.next().and_then(|c| c.as_os_str().to_str()?.parse::<u32>().ok());
         if number.is_some() {
-            self.rules.warnings.push(format!(
-                "{name} {} {NOT_ENFORCED}: the sandbox has processes of its own in /proc",
+            self.rules.unenforced.push(format!(
+                "{name} {} is not enforced: the sandbox has processes of its own in /proc",
                 found.real.display()
             ));
         }
@@ -452,7 +460,21 @@ impl Builder<'_> {
     fn exposed(&mut self, run: &Run) {
         let both = [(&run.expose_read, false), (&run.expose_write, true)];
         for (path, writable) in both.into_iter().flat_map(|(list, w)| list.iter().map(move |p| (p, w))) {
-            let Some(found) = self.facts.at(self.facts.cwd.join(path)).cloned() else { continue };
+            let Some(found) = self.facts.at(self.facts.cwd.join(path)).cloned() else {
+                self.rules.warnings.push(format!(
+                    "ExposeHostPath: skipping {path:?} (does not exist on host at sandbox-launch time)"
+                ));
+                continue;
+            };
+            if let Some(link) = self.planted(&found) {
+                self.rules.warnings.push(format!(
+                    "--expose-host-path does not open {}: it is reached through the symbolic link {}, which the command \
+                     can replace; name the target itself",
+                    found.real.display(),
+                    link.display()
+                ));
+                continue;
+            }
             if found.real.starts_with("/proc") {
                 let remark =
                     format!("--expose-host-path {}: the sandbox has its own /proc", found.real.display());

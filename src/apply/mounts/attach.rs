@@ -166,9 +166,10 @@ impl Attach {
 
 const CLONE: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE.union(OpenTreeFlags::OPEN_TREE_CLOEXEC);
 
-/// Lays a detached tree over `/`. The mount below is made private first, or the tree would appear on the host.
+/// Lays a detached tree over `/`. All mounts below are made private first: the tree would appear on the host, and when the
+/// old root is detached, what is mounted on a shared mount would be unmounted there too.
 fn over_root(tree: &OwnedFd) -> Answer<()> {
-    mount_change("/", MountPropagationFlags::PRIVATE)?;
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
     move_mount(tree, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
 }
 

@@ -69,7 +69,7 @@ impl Tree {
                 }
                 let flags = NOSUID | if *read_only { RDONLY } else { 0 } | if *devices { 0 } else { NODEV };
                 match self.bind(from, to, flags) {
-                    Err(Errno::NOENT) if *may_be_gone => Ok(()),
+                    Err(Errno::NOENT) if *may_be_gone => gone(Errno::NOENT, from),
                     other => other.map_err(|e| cannot("bind", from, e)),
                 }
             }
@@ -224,8 +224,9 @@ fn must_be(kind: FileType, file: &OwnedFd, wanted: bool) -> std::result::Result<
 /// What is gone needs no mask.
 fn gone(errno: Errno, at: &Path) -> Result<()> {
     match errno {
-        Errno::NOENT => Ok(()),
-        errno => Err(cannot("hide", at, errno)),
+        // A directory above that is gone was moved, with the file in it.
+        Errno::NOENT if at.parent().is_some_and(|above| open_host(above).is_ok()) => Ok(()),
+        errno => Err(cannot("cover", at, errno)),
     }
 }
 
