@@ -2,7 +2,7 @@
 
 use super::{Stage, failed, landlock, privileges};
 use crate::error::{Failure, Result, STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND};
-use crate::plan::{Plan, Reopen, private};
+use crate::plan::{Plan, Reopen};
 use crate::sys::{fd, process, seccomp, signal};
 use rustix::fs::{Mode, OFlags, fstat, mkdir, open};
 use rustix::io::Errno;
@@ -28,9 +28,9 @@ pub(super) fn where_we_are() -> Option<(u64, u64)> {
 /// are the sandbox's own.
 pub(super) fn work_directory(plan: &Plan, outside: Option<(u64, u64)>) -> Result<()> {
     let doing = || format!("enter the working directory {} inside the sandbox", plan.cwd.display());
-    let hint = "start fence in a directory that the policy lets the command read";
+    let hint = "start fence in a directory that is still there and that the policy lets the command read";
     chdir(&plan.cwd).map_err(|e| failed(&doing(), e).hint(hint))?;
-    if private::is_top(&plan.cwd) || outside.is_none() || where_we_are() == outside {
+    if plan.cwd_is_private || outside.is_none() || where_we_are() == outside {
         return Ok(());
     }
     Err(Failure::new(format!("cannot {}: it is hidden there", doing())).hint(hint))

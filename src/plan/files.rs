@@ -410,6 +410,12 @@ impl Builder<'_> {
 
     fn denied(&mut self) {
         let fs = &self.policy.filesystem;
+        for found in self.closed(&fs.deny_write) {
+            self.put(&found, Place::Deny, true);
+        }
+        for found in self.closed(&fs.deny_read) {
+            self.put(&found, Place::Mask, true);
+        }
         for (found, literal) in self.entries(&fs.deny_write, "filesystem.denyWrite") {
             self.of_a_process(&found, "filesystem.denyWrite");
             for found in self.everywhere(&found) {
@@ -443,6 +449,17 @@ impl Builder<'_> {
         let others = self.facts.aliases.get(&found.real).into_iter().flatten();
         let others = others.map(|real| Found { real: real.clone(), links: Vec::new(), ..*found });
         std::iter::once(found.clone()).chain(others).collect()
+    }
+
+    /// What a denial names and nobody can look up, because a directory on the way is closed to its own owner: the command
+    /// could open it again, so the denial is of that directory.
+    fn closed(&self, list: &[String]) -> Vec<Found> {
+        let facts = self.facts;
+        let path = |entry: &String| glob::normalize(entry, &facts.cwd, facts.home.as_deref());
+        let literal = list.iter().filter(|entry| !glob::is_glob(entry)).filter_map(|e| facts.blocked.get(&path(e)));
+        let searched = facts.closed.iter().filter(|_| list.iter().any(|entry| glob::is_glob(entry)));
+        let writable = |found: &&Found| self.writable_roots.iter().any(|root| found.real.starts_with(root));
+        literal.chain(searched).filter(writable).cloned().collect()
     }
 
     /// What stands at `/proc/NUMBER` outside is another process inside, or none.

@@ -41,8 +41,12 @@ pub struct Plan {
     pub listeners: Vec<Listener>,
     /// The command's words; the first is looked up on PATH inside.
     pub argv: Vec<OsString>,
-    /// The working directory, and whether it must be the host's own (not a private one of that name).
+    /// The working directory.
     pub cwd: PathBuf,
+    /// The working directory is one of those that the sandbox has of its own.
+    pub cwd_is_private: bool,
+    /// Mount by descriptor (Linux 5.12), not with mount(2).
+    pub mount_setattr: bool,
     /// Start the command in a session of its own.
     pub new_session: bool,
     /// Descriptors above 2 that stay open.
@@ -161,6 +165,8 @@ pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Plan> {
         listeners: Vec::new(),
         argv,
         cwd: facts.cwd.clone(),
+        cwd_is_private: private::is_top(&facts.cwd),
+        mount_setattr: facts.mount_setattr,
         new_session: run.force_new_session.or(policy.force_new_session).unwrap_or(false),
         keep_fds: keep_fds(run, facts)?,
         reopen: reopen(facts, &rules),

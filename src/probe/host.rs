@@ -9,7 +9,8 @@ use crate::facts::{Descriptor, Facts, Found, Kind};
 use crate::plan::{command, private, wanted};
 use crate::rules::glob;
 use crate::sys;
-use crate::tables::protected::DEPTH;
+use crate::tables::protected::Where::Everywhere;
+use crate::tables::protected::{DEPTH, names as protected_names};
 use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fcntl_getfl, fstat, open, readlinkat};
 use rustix::termios::isatty;
 use std::ffi::OsStr;
@@ -47,6 +48,10 @@ pub fn look(policy: &Policy, run: &Run, cwd: &Path, home: Option<&Path>) -> Resu
     look_at_words(&mut facts, run);
     root_entries(&mut facts, empty_root);
     let names = search(&mut facts, policy)?;
+    // What globs make writable has protected names too.
+    for root in wanted::writable_roots(policy, &facts) {
+        protected_names(Everywhere).for_each(|name| add(&mut facts, root.join(name)));
+    }
     aliases(&mut facts, policy, cwd, home);
     protected(&mut facts, policy, names)?;
     Ok(facts)
@@ -122,7 +127,21 @@ fn add(facts: &mut Facts, path: PathBuf) {
     let found = find_below_canonical(facts, &path).unwrap_or_else(|| find_with_links(&path));
     if let Some(found) = found {
         facts.paths.insert(path, found);
+    } else if let Some(closed) = closed_by(&path).and_then(|above| own_directory(above, facts.uid)) {
+        facts.blocked.insert(path, closed);
     }
+}
+
+/// The directory whose permissions keep the caller from looking `path` up.
+fn closed_by(path: &Path) -> Option<&Path> {
+    let refused = rustix::fs::stat(path).is_err_and(|errno| errno == rustix::io::Errno::ACCESS);
+    path.ancestors().skip(1).find(|above| refused && rustix::fs::stat(*above).is_ok())
+}
+
+/// A directory that belongs to the caller, who can change its permissions.
+fn own_directory(path: &Path, uid: u32) -> Option<Found> {
+    let own = rustix::fs::stat(path).is_ok_and(|stat| stat.st_uid == uid);
+    find_with_links(path).filter(|found| own && found.kind == Kind::Directory)
 }
 
 /// The same as [`find`], with the symbolic links on the way.
@@ -232,6 +251,7 @@ fn search(facts: &mut Facts, policy: &Policy) -> Result<Names> {
     let wanted = Wanted { top: &facts.cwd, depth: DEPTH, git_config };
     let found = walk::expand(&patterns, &facts.cwd, facts.home.as_deref(), writable.then_some(wanted))?;
     facts.unread = found.unread_places();
+    facts.closed = found.closed.iter().filter_map(|path| own_directory(path, facts.uid)).collect();
     for (pattern, paths) in patterns.into_iter().zip(found.matches) {
         facts.globs.insert(pattern, paths.iter().filter_map(|path| find_with_links(path)).collect());
     }

@@ -4,7 +4,7 @@
 use super::open::open_below;
 use crate::error::Result;
 use crate::mountinfo;
-use crate::sys::mount::{NODEV, NOEXEC, NOSUID, RDONLY, has_set_attributes, set_attributes};
+use crate::sys::mount::{NODEV, NOEXEC, NOSUID, RDONLY, set_attributes};
 use rustix::fs::{CWD, OFlags, StatVfsMountFlags, fstatvfs, open};
 use rustix::io::Errno;
 use rustix::mount::{
@@ -28,9 +28,9 @@ pub(super) enum Attach {
 }
 
 impl Attach {
-    /// Asks the kernel.
-    pub(super) fn new() -> Result<Attach> {
-        if has_set_attributes() {
+    /// By descriptor where the kernel has mount_setattr.
+    pub(super) fn new(by_descriptor: bool) -> Result<Attach> {
+        if by_descriptor {
             return Ok(Attach::Descriptors);
         }
         let table = std::fs::read("/proc/self/mountinfo").map_err(|e| {

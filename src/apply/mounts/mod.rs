@@ -22,8 +22,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// Carries the table out and enters the new root.
-pub(super) fn build(table: &[Mount], steps: &mut Steps) -> Result<()> {
-    let attach = Attach::new()?;
+pub(super) fn build(table: &[Mount], by_descriptor: bool, steps: &mut Steps) -> Result<()> {
+    let attach = Attach::new(by_descriptor)?;
     let mut rows = table.iter();
     let root = match rows.next() {
         Some(Mount::EmptyRoot) => attach.empty_root(),
@@ -161,7 +161,8 @@ impl Tree {
         if let Some(null) = &self.null {
             return self.attach.bind(null.as_fd(), at, target.as_fd(), flags, false).map(drop);
         }
-        let null = open_host(Path::new("/dev/null"))?;
+        // Its absence must not look like that of the file to hide.
+        let null = open_host(Path::new("/dev/null")).map_err(|e| if e == Errno::NOENT { Errno::NODEV } else { e })?;
         must_be(FileType::CharacterDevice, &null, true)?;
         self.null =
             Some(self.attach.bind(null.as_fd(), Path::new("/dev/null"), target.as_fd(), flags, false)?);
@@ -226,6 +227,7 @@ fn gone(errno: Errno, at: &Path) -> Result<()> {
     match errno {
         // A directory above that is gone was moved, with the file in it.
         Errno::NOENT if at.parent().is_some_and(|above| open_host(above).is_ok()) => Ok(()),
+        Errno::NOENT => Err(cannot("cover", at, Errno::STALE)),
         errno => Err(cannot("cover", at, errno)),
     }
 }
@@ -248,8 +250,9 @@ fn cannot(doing: &str, path: &Path, errno: Errno) -> Failure {
     let failure = failed(&format!("{doing} {}", path.display()), errno);
     match errno {
         Errno::STALE => {
-            failure.hint("the host changed it from a file to a directory or back just now; run fence again")
+            failure.hint("the host moved or replaced it just now; run fence again")
         }
+        Errno::NODEV => failure.hint("hiding a file takes the host's /dev/null, which is missing"),
         Errno::LOOP => failure.hint("a part of the path became a symbolic link just now; run fence again"),
         Errno::NOSPC => failure.hint("there are more mounts than sysctl fs.mount-max allows"),
         _ => failure,
