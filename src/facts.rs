@@ -24,6 +24,8 @@ pub struct Facts {
     pub cwd: PathBuf,
     /// `$HOME`, when set and absolute.
     pub home: Option<PathBuf>,
+    /// The files that the policy was read from.
+    pub policy_files: Vec<PathBuf>,
     /// fence's own executable.
     pub executable: Option<PathBuf>,
     /// The terminal behind fd 0, 1 or 2.

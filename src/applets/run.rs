@@ -26,7 +26,8 @@ pub fn run(run: &Run, arguments: usize) -> Result<u8> {
         log.debug("fence", &note.text);
     }
     // A filter without rules would allow everything: where there is no seccomp there is none.
-    let filter = if plan.seccomp.is_empty() { Vec::new() } else { plan::bpf::compile(&plan.seccomp, Arch::HOST)? };
+    let filter =
+        if plan.seccomp.is_empty() { Vec::new() } else { plan::bpf::compile(&plan.seccomp, Arch::HOST)? };
     steps.mark("filter");
     launch::run(&plan, &filter, arguments, steps)
 }
@@ -49,7 +50,8 @@ fn prepare(run: &Run, log: &mut Log, steps: &mut Steps) -> Result<Plan> {
     steps.mark("config");
     command::check(&loaded.policy, &run.command)?;
     host::check_stdio()?;
-    let facts = host::look(&loaded.policy, run, &env.cwd, env.home.as_deref().filter(|h| h.is_absolute()))?;
+    let home = env.home.as_deref().filter(|home| home.is_absolute());
+    let facts = host::look(&loaded.policy, run, &env.cwd, home, &loaded.file_paths)?;
     steps.mark("probe");
     let plan = plan::plan(&loaded.policy, run, &facts)?;
     steps.mark("plan");

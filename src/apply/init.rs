@@ -18,7 +18,8 @@ pub(super) struct Started {
 pub(super) fn start(stage: &mut Stage<'_>) -> Result<Started> {
     let signals = Signals::new().map_err(|e| failed("create a signalfd", e))?;
     // Ctrl-C reaches the whole process group, but the command is not in it yet.
-    let early: Vec<i32> = std::iter::from_fn(|| signals.next()).filter(|s| s.from_kernel).map(|s| s.number).collect();
+    let early: Vec<i32> =
+        std::iter::from_fn(|| signals.next()).filter(|s| s.from_kernel).map(|s| s.number).collect();
     match fork_into(0).map_err(|e| failed("fork the command's process", e))? {
         Fork::Child => {
             stage.steps = stage.steps.fork("child");

@@ -1,8 +1,8 @@
 //! File rules: the policy's lists and the built-in ones → one rule per real path.
 
 use super::mounts::{Mount, pin_ancestors};
-use super::wanted::{words, writable_roots};
 use super::private;
+use super::wanted::{words, writable_roots};
 use crate::cli::Run;
 use crate::config::Policy;
 use crate::facts::{Facts, Found, Kind, Repository};
@@ -367,6 +367,8 @@ impl Builder<'_> {
         }
         // A later run of fence outside is not to be somebody else's program.
         names.extend(facts.executable.iter().map(|path| (path.clone(), true)));
+        // Nor is the command to write the next run's policy.
+        names.extend(facts.policy_files.iter().map(|path| (path.clone(), true)));
         names
             .extend(facts.home.iter().flat_map(|h| protected::names(Where::Home).map(|n| (h.join(n), true))));
         let mut found: Vec<(Found, bool)> =
@@ -456,7 +458,8 @@ impl Builder<'_> {
     fn closed(&self, list: &[String]) -> Vec<Found> {
         let facts = self.facts;
         let path = |entry: &String| glob::normalize(entry, &facts.cwd, facts.home.as_deref());
-        let literal = list.iter().filter(|entry| !glob::is_glob(entry)).filter_map(|e| facts.blocked.get(&path(e)));
+        let literal =
+            list.iter().filter(|entry| !glob::is_glob(entry)).filter_map(|e| facts.blocked.get(&path(e)));
         let searched = facts.closed.iter().filter(|_| list.iter().any(|entry| glob::is_glob(entry)));
         let writable = |found: &&Found| self.writable_roots.iter().any(|root| found.real.starts_with(root));
         literal.chain(searched).filter(writable).cloned().collect()

@@ -258,7 +258,9 @@ fn not_yet(policy: &Policy, run: &Run) -> Vec<Note> {
         ));
     }
     if !run.ports.is_empty() {
-        notes.push(unenforced("--port is not enforced by this build: nothing outside can reach a port inside"));
+        notes.push(unenforced(
+            "--port is not enforced by this build: nothing outside can reach a port inside",
+        ));
     }
     if run.services_on_host {
         notes.push(unenforced("--service-execution-model on-host is not enforced by this build"));
@@ -304,8 +306,10 @@ fn keep_fds(run: &Run, facts: &Facts) -> Result<Vec<i32>> {
     let named = |number: i32| run.keep_fds.contains(&number);
     let open = |number: i32| number < 3 || facts.descriptors.iter().any(|d| d.number == number);
     if let Some(number) = run.keep_fds.iter().find(|number| !open(**number)) {
-        return Err(Failure::new(format!("cannot keep descriptor {number} open: the caller did not pass it"))
-            .hint("leave --keep-fd out, or open it: --keep-fd 9 9<FILE"));
+        return Err(Failure::new(format!(
+            "cannot keep descriptor {number} open: the caller did not pass it"
+        ))
+        .hint("leave --keep-fd out, or open it: --keep-fd 9 9<FILE"));
     }
     // In ascending order, as the probe found them.
     Ok(facts.descriptors.iter().filter(|d| d.pipe || named(d.number)).map(|d| d.number).collect())
@@ -353,8 +357,10 @@ fn environment(
         },
     );
     // The new directory is made in the sandbox's own /tmp and nowhere else: not on the host, not where nothing can be made.
-    let own = mounts.iter().rev().find(|m| matches!(m, Mount::Seal(to) | Mount::Bind { to, .. } | Mount::Tmpfs { to, .. }
-        | Mount::MaskDirectory(to) if to == Path::new("/tmp")));
+    let own = mounts.iter().rev().find(|m| {
+        matches!(m, Mount::Seal(to) | Mount::Bind { to, .. } | Mount::Tmpfs { to, .. }
+        | Mount::MaskDirectory(to) if to == Path::new("/tmp"))
+    });
     if !matches!(own, Some(Mount::Tmpfs { read_only: false, .. })) {
         environment.drop_runtime_dir();
     }

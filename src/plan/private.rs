@@ -125,7 +125,10 @@ pub fn writable(mounts: &[Mount]) -> Vec<PathBuf> {
 }
 
 /// What `devices.allow` names and the host has below /dev: not what a link there leads to elsewhere, and never the kernel log.
-pub fn allowed_devices<'a>(policy: &'a Policy, facts: &'a Facts) -> impl Iterator<Item = (&'a String, &'a Found)> {
+pub fn allowed_devices<'a>(
+    policy: &'a Policy,
+    facts: &'a Facts,
+) -> impl Iterator<Item = (&'a String, &'a Found)> {
     let found = policy.devices.allow.iter().filter_map(|path| Some((path, facts.at(path)?)));
     found.filter(|(_, found)| found.real.starts_with("/dev") && found.real != Path::new("/dev/kmsg"))
 }

@@ -1,7 +1,7 @@
 //! A plan as people and programs read it: `fence plan [--json]`.
 
-use super::{Plan, Weight};
 use super::mounts::Mount;
+use super::{Plan, Weight};
 use crate::json::Json;
 use std::fmt::Write;
 use std::path::Path;
@@ -84,9 +84,8 @@ pub fn json(plan: &Plan) -> Json {
     });
     let environment = plan.environment.changed().map(|(name, value)| (name, Json::Str(value)));
     let notes = plan.notes.iter();
-    let notes = notes
-        .map(|n| object(vec![("weight", Json::str(weight(n))), ("text", Json::str(&n.text))]))
-        .collect();
+    let notes =
+        notes.map(|n| object(vec![("weight", Json::str(weight(n))), ("text", Json::str(&n.text))])).collect();
     let listeners = plan.listeners.iter();
     let listeners = listeners
         .map(|l| object(vec![("port", Json::Int(l.port.into())), ("purpose", Json::str(l.purpose))]));

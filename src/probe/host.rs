@@ -21,7 +21,14 @@ use std::path::{Component, Path, PathBuf};
 const PIPEFS: u64 = 0x5049_5045;
 
 /// Looks at everything that the plan for this policy and run depends on. `cwd` and `home` are the caller's.
-pub fn look(policy: &Policy, run: &Run, cwd: &Path, home: Option<&Path>) -> Result<Facts> {
+/// `policy_files` are those that the policy was read from.
+pub fn look(
+    policy: &Policy,
+    run: &Run,
+    cwd: &Path,
+    home: Option<&Path>,
+    policy_files: &[PathBuf],
+) -> Result<Facts> {
     let mut facts = Facts {
         cwd: cwd.to_path_buf(),
         home: home.map(Path::to_path_buf),
@@ -43,6 +50,8 @@ pub fn look(policy: &Policy, run: &Run, cwd: &Path, home: Option<&Path>) -> Resu
         add(&mut facts, path);
     }
     facts.read_only_stdio = read_only_stdio();
+    facts.policy_files = policy_files.to_vec();
+    policy_files.iter().for_each(|path| add(&mut facts, path.clone()));
     facts.executable = std::fs::read_link("/proc/self/exe").ok();
     facts.executable.clone().into_iter().for_each(|path| add(&mut facts, path));
     look_at_words(&mut facts, run);
@@ -397,7 +406,7 @@ pub fn release() -> String {
 pub fn try_namespaces() -> std::result::Result<(), String> {
     let policy = Policy::default();
     let run = Run { command: Command::Argv(vec!["/".into()]), ..Run::default() };
-    let answer = look(&policy, &run, Path::new("/"), None)
+    let answer = look(&policy, &run, Path::new("/"), None, &[])
         .and_then(|facts| crate::plan::plan(&policy, &run, &facts))
         .and_then(|plan| crate::launch::run(&plan, &[], 0, crate::trace::Steps::new("probe")));
     match answer {

@@ -162,7 +162,8 @@ impl Tree {
             return self.attach.bind(null.as_fd(), at, target.as_fd(), flags, false).map(drop);
         }
         // Its absence must not look like that of the file to hide.
-        let null = open_host(Path::new("/dev/null")).map_err(|e| if e == Errno::NOENT { Errno::NODEV } else { e })?;
+        let null = open_host(Path::new("/dev/null"))
+            .map_err(|e| if e == Errno::NOENT { Errno::NODEV } else { e })?;
         must_be(FileType::CharacterDevice, &null, true)?;
         self.null =
             Some(self.attach.bind(null.as_fd(), Path::new("/dev/null"), target.as_fd(), flags, false)?);
@@ -249,9 +250,7 @@ fn become_root(root: &OwnedFd) -> Result<()> {
 fn cannot(doing: &str, path: &Path, errno: Errno) -> Failure {
     let failure = failed(&format!("{doing} {}", path.display()), errno);
     match errno {
-        Errno::STALE => {
-            failure.hint("the host moved or replaced it just now; run fence again")
-        }
+        Errno::STALE => failure.hint("the host moved or replaced it just now; run fence again"),
         Errno::NODEV => failure.hint("hiding a file takes the host's /dev/null, which is missing"),
         Errno::LOOP => failure.hint("a part of the path became a symbolic link just now; run fence again"),
         Errno::NOSPC => failure.hint("there are more mounts than sysctl fs.mount-max allows"),
