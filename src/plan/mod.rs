@@ -246,6 +246,11 @@ fn not_yet(policy: &Policy, run: &Run) -> Vec<Note> {
             "network.allowLocalOutboundPorts has no effect in this build: the sandbox has a loopback of its own",
         ));
     }
+    if !network.upstream_proxy.is_empty() || network.http_proxy_port != 0 || network.socks_proxy_port != 0 {
+        notes.push(degraded(
+            "network.upstreamProxy, httpProxyPort and socksProxyPort have no effect in this build: there is no proxy",
+        ));
+    }
     if policy.command.runtime_exec_policy == "argv" {
         notes.push(unenforced("command.runtimeExecPolicy \"argv\" is not enforced by this build"));
     }
