@@ -4,7 +4,7 @@ use super::{Stage, failed, landlock, privileges};
 use crate::error::{Failure, Result, STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND};
 use crate::plan::{Plan, Reopen};
 use crate::sys::{fd, process, seccomp, signal};
-use rustix::fs::{Mode, OFlags, fstat, mkdir, open};
+use rustix::fs::{FileType, Mode, OFlags, fstat, mkdir, open};
 use rustix::io::Errno;
 use rustix::process::{chdir, setsid};
 use std::ffi::{CString, OsStr, OsString};
@@ -58,7 +58,7 @@ fn restrict(stage: &mut Stage<'_>) -> Result<()> {
         setsid().map_err(|e| failed("start a session for the command", e))?;
     }
     reopen_read_only(plan)?;
-    reopen_terminal();
+    reopen_devices();
     close_inherited(plan)?;
     stage.steps.mark("descriptors");
     privileges::drop_all_but(plan.capabilities)?;
@@ -106,20 +106,30 @@ fn reopen(Reopen { number, path, .. }: &Reopen) -> Result<()> {
     fd::move_to(new, *number).map_err(refuse)
 }
 
-/// Through a descriptor of the host's mount the command could open the caller's terminal to other users (fchmod): it gets
-/// the sandbox's read-only /dev/console, which is the same terminal. Where that may not be opened (after su, say) the mode
-/// can't be changed either.
-fn reopen_terminal() {
-    const NODES: [&str; 7] = ["console", "null", "zero", "full", "random", "urandom", "tty"];
+/// Through a device's descriptor of the host's mount the command could open it to other users (fchmod): it gets the same
+/// device on the sandbox's read-only mount, a terminal as /dev/console. Where that may not be opened (after su, say) the
+/// mode can't be changed either.
+fn reopen_devices() {
     for number in 0..3 {
         let old = fd::inherited(number);
         let (Ok(has), Ok(flags)) = (fstat(old), rustix::fs::fcntl_getfl(old)) else { continue };
-        let flags = flags & (OFlags::ACCMODE | OFlags::APPEND | OFlags::NONBLOCK);
+        if FileType::from_raw_mode(has.st_mode) != FileType::CharacterDevice {
+            continue;
+        }
+        let node = match (rustix::fs::major(has.st_rdev), rustix::fs::minor(has.st_rdev)) {
+            (1, 3) => "/dev/null",
+            (1, 5) => "/dev/zero",
+            (1, 7) => "/dev/full",
+            (1, 8) => "/dev/random",
+            (1, 9) => "/dev/urandom",
+            (5, 0) => "/dev/tty",
+            _ => "/dev/console",
+        };
         let same = |s: rustix::fs::Stat| (s.st_dev, s.st_ino) == (has.st_dev, has.st_ino);
-        let mut nodes = NODES.iter().map(|name| Path::new("/dev").join(name));
-        let node = nodes.find(|node| rustix::fs::stat(node).is_ok_and(same));
-        let new = node.map(|node| open(node, flags | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()));
-        if let Some(Ok(new)) = new {
+        let flags = flags & (OFlags::ACCMODE | OFlags::APPEND | OFlags::NONBLOCK);
+        if rustix::fs::stat(node).is_ok_and(same)
+            && let Ok(new) = open(node, flags | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())
+        {
             _ = fd::move_to(new, number);
         }
     }

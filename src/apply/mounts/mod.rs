@@ -171,29 +171,33 @@ impl Tree {
     }
 
     fn file(&self, at: &Path) -> std::result::Result<(), Errno> {
-        let (parent, name) = self.parent(at)?;
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
-        match openat(parent, name, flags, Mode::from_raw_mode(0o644)) {
-            Ok(_) | Err(Errno::EXIST) => Ok(()),
-            Err(errno) => Err(errno),
-        }
+        self.make(at, |parent, name| openat(parent, name, flags, Mode::from_raw_mode(0o644)))
     }
 
     fn link(&self, at: &Path, text: &Path) -> std::result::Result<(), Errno> {
-        let (parent, name) = self.parent(at)?;
-        match symlinkat(text, parent, name) {
-            Ok(()) | Err(Errno::EXIST) => Ok(()),
-            Err(errno) => Err(errno),
-        }
+        self.make(at, |parent, name| symlinkat(text, parent, name))
     }
 
-    fn parent<'a>(&self, at: &'a Path) -> std::result::Result<(OwnedFd, &'a std::ffi::OsStr), Errno> {
+    /// Makes something in the directory above `at`, which is made too where it is missing.
+    fn make<T>(
+        &self,
+        at: &Path,
+        make: impl FnOnce(BorrowedFd<'_>, &std::ffi::OsStr) -> std::result::Result<T, Errno>,
+    ) -> std::result::Result<(), Errno> {
         let (top, rest) = self.base(at);
+        let name = at.file_name().ok_or(Errno::INVAL)?;
         let parent = rest.parent().unwrap_or(Path::new(""));
-        if !parent.as_os_str().is_empty() {
+        let made = if parent.as_os_str().is_empty() {
+            make(top, name)
+        } else {
             make_directories(top, parent, 0o755)?;
+            make(open_below(top, parent)?.as_fd(), name)
+        };
+        match made {
+            Ok(_) | Err(Errno::EXIST) => Ok(()),
+            Err(errno) => Err(errno),
         }
-        Ok((open_below(top, parent)?, at.file_name().ok_or(Errno::INVAL)?))
     }
 
     /// A symbolic link can be a mount point like anything else when it is named by a descriptor.
