@@ -3,7 +3,7 @@
 use super::{Stage, die_with_parent, failed, payload, privileges};
 use crate::error::Result;
 use crate::launch::message::{Channel, Message};
-use crate::sys::process::{self, Fork, fork_into};
+use crate::sys::process;
 use crate::sys::signal::{self, Signals};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, WaitOptions, wait};
@@ -14,28 +14,25 @@ pub(super) struct Started {
     signals: Signals,
 }
 
-/// Forks the command off. The fork has a copy of everything, so the command's own steps can still say what failed.
+/// Starts the command: its own last steps, then exec. Until then init stands still.
 pub(super) fn start(stage: &mut Stage<'_>) -> Result<Started> {
     let signals = Signals::new().map_err(|e| failed("create a signalfd", e))?;
     // Ctrl-C reaches the whole process group, but the command is not in it yet.
     let early: Vec<i32> =
         std::iter::from_fn(|| signals.next()).filter(|s| s.from_kernel).map(|s| s.number).collect();
-    match fork_into(0).map_err(|e| failed("fork the command's process", e))? {
-        Fork::Child => {
-            stage.steps = stage.steps.fork("child");
-            let failure = payload::exec(stage);
-            stage.parent.send(&Message::Failed(failure.clone()));
-            process::exit_now(failure.status)
-        }
-        Fork::Parent(pid) => {
-            early.iter().for_each(|number| _ = signal::send(pid, *number));
-            privileges::drop_for_init(stage.plan.capabilities)?;
-            die_with_parent(stage)?;
-            stage.steps.mark("init ready");
-            stage.steps.print();
-            Ok(Started { pid, signals })
-        }
-    }
+    let mut steps = stage.steps.fork("child");
+    let pid = process::spawn(&mut || {
+        let failure = payload::exec(stage, &mut steps);
+        stage.parent.send(&Message::Failed(failure.clone()));
+        failure.status
+    })
+    .map_err(|e| failed("start the command's process", e))?;
+    early.iter().for_each(|number| _ = signal::send(pid, *number));
+    privileges::drop_for_init(stage.plan.capabilities)?;
+    die_with_parent(stage)?;
+    stage.steps.mark("init ready");
+    stage.steps.print();
+    Ok(Started { pid, signals })
 }
 
 /// Until the command ends. When init ends, the kernel kills all that is left in the namespace.

@@ -4,6 +4,7 @@ use super::{Stage, failed, landlock, privileges};
 use crate::error::{Failure, Result, STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND};
 use crate::plan::{Plan, Reopen};
 use crate::sys::{fd, process, seccomp, signal};
+use crate::trace::Steps;
 use rustix::fs::{FileType, Mode, OFlags, fstat, mkdir, open};
 use rustix::io::Errno;
 use rustix::process::{chdir, setsid};
@@ -37,13 +38,13 @@ pub(super) fn work_directory(plan: &Plan, outside: Option<(u64, u64)>) -> Result
 }
 
 /// Runs the plan's command; returns only why that failed.
-pub(super) fn exec(stage: &mut Stage<'_>) -> Failure {
-    match restrict(stage) {
+pub(super) fn exec(stage: &Stage<'_>, steps: &mut Steps) -> Failure {
+    match restrict(stage, steps) {
         Err(failure) => failure,
         Ok(()) => {
             let environment: Vec<CString> = stage.plan.environment.variables.iter().map(variable).collect();
-            stage.steps.mark("seccomp");
-            stage.steps.print();
+            steps.mark("seccomp");
+            steps.print();
             signal::default_sigpipe();
             signal::restore(&stage.mask);
             run(&stage.plan.argv, &environment, search_path(&stage.plan.environment.variables))
@@ -52,7 +53,7 @@ pub(super) fn exec(stage: &mut Stage<'_>) -> Failure {
 }
 
 /// Takes away what the command must not have, in an order in which each step is still allowed to the next.
-fn restrict(stage: &mut Stage<'_>) -> Result<()> {
+fn restrict(stage: &Stage<'_>, steps: &mut Steps) -> Result<()> {
     let plan = stage.plan;
     if plan.new_session {
         setsid().map_err(|e| failed("start a session for the command", e))?;
@@ -60,12 +61,12 @@ fn restrict(stage: &mut Stage<'_>) -> Result<()> {
     reopen_read_only(plan)?;
     reopen_devices();
     close_inherited(plan)?;
-    stage.steps.mark("descriptors");
+    steps.mark("descriptors");
     privileges::drop_all_but(plan.capabilities)?;
-    stage.steps.mark("capabilities");
+    steps.mark("capabilities");
     if let Some(ruleset) = &plan.landlock {
         landlock::restrict(ruleset, &[], &[])?;
-        stage.steps.mark("landlock");
+        steps.mark("landlock");
     }
     if !stage.filter.is_empty() {
         seccomp::install(stage.filter).map_err(|e| failed("install the system call filter", e))?;
