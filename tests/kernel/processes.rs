@@ -185,20 +185,6 @@ fn shared_memory_and_queues_of_the_host_are_invisible() {
 }
 
 #[test]
-fn abstract_sockets_of_the_host_are_out_of_reach() {
-    use std::os::linux::net::SocketAddrExt;
-    use std::os::unix::net::{SocketAddr, UnixListener};
-    for who in everybody() {
-        let world = World::new(who);
-        let name = format!("fence-test-{}-{}", std::process::id(), who.uid);
-        let _listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
-        let (inside, outside) = world.victim_both("{}", &["connect-abstract", &name]);
-        outside.ok();
-        inside.status(1).says("E");
-    }
-}
-
-#[test]
 fn nothing_is_alive_after_the_end() {
     for who in everybody() {
         let world = World::new(who);
@@ -262,6 +248,23 @@ fn killing_the_launcher_at_any_moment_leaves_nothing() {
             std::thread::sleep(std::time::Duration::from_micros(step * 400));
             send(launcher.id(), libc::SIGKILL);
             launcher.wait().unwrap();
+            all_dead_soon(&world);
+        }
+    }
+}
+
+#[test]
+fn a_request_to_end_is_never_lost() {
+    for who in everybody() {
+        let world = World::new(who);
+        for step in 0..40 {
+            let mut command =
+                world.fenced_command(WRITABLE, [world.victim().to_str().unwrap(), "spin", "60"]);
+            let launcher = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            std::thread::sleep(std::time::Duration::from_micros(step * 200));
+            send(launcher.id(), libc::SIGTERM);
+            // The victim would spin for a minute and end with 0.
+            Ran::new(launcher.wait_with_output().unwrap()).status(128 + libc::SIGTERM);
             all_dead_soon(&world);
         }
     }
