@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -17,10 +18,26 @@ pub struct Who {
 /// The ordinary user that root runs tests as; it needs no entry in /etc/passwd.
 pub const USER: u32 = 1000;
 
-/// Root and an ordinary user, or just the one who runs the tests.
+/// Root and an ordinary user, or just the one who runs the tests. No ordinary user where user namespaces are forbidden:
+/// fence refuses there.
 pub fn everybody() -> Vec<Who> {
     let uid = rustix::process::geteuid().as_raw();
-    if uid == 0 { vec![Who { uid: 0 }, Who { uid: USER }] } else { vec![Who { uid }] }
+    let all = if uid == 0 { vec![0, USER] } else { vec![uid] };
+    all.into_iter().filter(|uid| *uid == 0 || userns()).map(|uid| Who { uid }).collect()
+}
+
+/// Whether an ordinary user may make a user namespace and others below it. Without fence: what fence fails to do is a
+/// failure, not a missing feature.
+pub fn userns() -> bool {
+    static ANSWER: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *ANSWER.get_or_init(|| {
+        let uid = rustix::process::geteuid().as_raw();
+        let world = World::new(Who { uid: if uid == 0 { USER } else { uid } });
+        // CLONE_NEWUSER and CLONE_NEWNET: AppArmor may allow the first and then refuse what it is for.
+        let tried = world.bare(world.victim(), ["clone", "0x50000000"]);
+        let why = format!("ordinary users can't make user namespaces here ({})", tried.out.trim());
+        has("userns", tried.status == 0, &why)
+    })
 }
 
 /// A fresh world for one test as one user: a home, a work directory, the binaries; gone at the end.
@@ -219,9 +236,12 @@ fn home_of_tests() -> PathBuf {
 /// Whether the kernel has a feature that a test needs: `name` as FENCE_MUST spells it.
 pub fn has(name: &str, there: bool, why: &str) -> bool {
     let must = std::env::var("FENCE_MUST").unwrap_or_default();
-    assert!(there || !must.split(',').any(|m| m == name || m == "all"), "FENCE_MUST names {name}, but {why}");
+    // Nobody has all the programs.
+    let names_it = |m: &str| m == name || (m == "all" && !name.starts_with("program:"));
+    assert!(there || !must.split(',').any(names_it), "FENCE_MUST names {name}, but {why}");
     if !there {
-        eprintln!("SKIP: needs {name}: {why}");
+        // Not eprintln!, which is shown of failed tests only; in one piece, since tests run side by side.
+        _ = std::io::stderr().write_all(format!("SKIP: needs {name}: {why}\n").as_bytes());
     }
     there
 }
@@ -230,7 +250,7 @@ pub fn has(name: &str, there: bool, why: &str) -> bool {
 pub fn program(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).any(|dir| dir.join(name).exists());
-    has(name, found, "it is not installed (apt-get install has it)")
+    has(&format!("program:{name}"), found, "it is not installed (apt-get install has it)")
 }
 
 /// Ends the test here, with the reason, when a feature is missing.
@@ -249,6 +269,11 @@ macro_rules! need {
     (root) => {
         let root = rustix::process::geteuid().is_root();
         if !$crate::harness::has("root", root, "the tests run as an ordinary user") {
+            return;
+        }
+    };
+    (userns) => {
+        if !$crate::harness::userns() {
             return;
         }
     };

@@ -11,6 +11,7 @@
 mod files;
 mod git;
 mod harness;
+mod network;
 mod old;
 mod poll;
 mod processes;

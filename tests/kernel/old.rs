@@ -2,9 +2,11 @@
 //! answers ENOSYS stands in for such a kernel (`victim enosys`), so every machine runs these.
 
 use crate::harness::{Ran, World, everybody};
+use crate::need;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
+use std::net::TcpListener;
 
 /// Before 5.2 no new mount calls, before 5.6 no openat2, before 5.9 no close_range, before 5.13 no Landlock.
 const MOUNT_CALLS: &str = "mount_setattr,open_tree,open_tree_attr,move_mount,fsopen,fsconfig,fsmount,fspick";
@@ -69,7 +71,13 @@ const WRITABLE: &str = r#"{"filesystem": {"allowWrite": ["."]}}"#;
 #[test]
 fn the_command_runs_and_cannot_write_to_the_system() {
     each(|old| {
-        let ran = old.shell("{}", "echo ok; touch /etc/x 2>&1; exit 3").status(3);
+        // Where the user may write, but for the sandbox; /etc and /usr are closed to all but root anyway.
+        let place = old.world.mkdir(old.world.root.join("elsewhere")).join("file");
+        let place = place.to_str().unwrap();
+        old.world.bare(old.world.victim(), ["create", place]).ok();
+        fs::remove_file(place).unwrap();
+        old.denied("{}", &["create", place], &["EROFS"]);
+        let ran = old.shell("{}", &format!("echo ok; touch {place} 2>&1; exit 3")).status(3);
         assert!(ran.out.starts_with("ok\n") && ran.out.lines().count() == 2, "{:?} {ran:?}", old.kernel);
         old.denied("{}", &["create", "/etc/victim"], &["EROFS", "EACCES"]);
         old.denied("{}", &["create", "/usr/victim"], &["EROFS", "EACCES"]);
@@ -184,8 +192,11 @@ fn processes_are_their_own() {
 #[test]
 fn the_network_is_closed() {
     each(|old| {
-        old.denied("{}", &["connect-tcp", "192.0.2.1:80"], &["ENETUNREACH", "EACCES"]);
-        old.denied("{}", &["connect-tcp", "127.0.0.1:22"], &["ECONNREFUSED"]);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        old.world.bare(old.world.victim(), ["connect-tcp", &address]).ok();
+        old.denied("{}", &["connect-tcp", &address], &["ECONNREFUSED"]);
+        old.denied("{}", &["connect-tcp", "192.0.2.1:80"], &["ENETUNREACH"]);
         old.denied("{}", &["socket", "17", "3", "3"], &["EAFNOSUPPORT"]);
     });
 }
@@ -196,4 +207,32 @@ fn the_host_keeps_its_mounts() {
     each(|old| _ = old.fenced(WRITABLE, &["true"]).ok());
     let after = fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert_eq!(before, after);
+}
+
+/// Below mounts that are shared, what fence detaches in its own table must stay in the caller's.
+#[test]
+fn the_host_keeps_its_shared_mounts() {
+    need!(root);
+    need!(program "unshare");
+    each(|old| {
+        let fence = [&old.kernel[..], &[old.world.fence().display().to_string()]].concat().join(" ");
+        let victim = old.world.victim().display().to_string();
+        let line = format!(
+            "set -e
+            mkdir mnt && mount -t tmpfs tmpfs mnt && mkdir mnt/sub && mount -t tmpfs tmpfs mnt/sub
+            mount --make-rshared /
+            cat /proc/self/mountinfo > mnt/before
+            {victim} as {uid} -- {victim} {fence} -- true
+            cat /proc/self/mountinfo > mnt/after
+            grep -q 'mnt/sub .* shared:' mnt/before
+            cmp mnt/before mnt/after && echo same",
+            uid = old.world.who.uid,
+        );
+        // As root, with a mount table of its own that nothing on the machine shares.
+        let unshared = std::process::Command::new("unshare")
+            .args(["-m", "--propagation", "private", "sh", "-c", &line])
+            .current_dir(old.world.work())
+            .output();
+        assert_eq!(Ran::new(unshared.unwrap()).ok().out, "same\n", "{:?}", old.kernel);
+    });
 }

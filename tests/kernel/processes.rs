@@ -52,14 +52,21 @@ fn init_shows_nothing_of_the_caller() {
             assert!(["EACCES\n", "EPERM\n", "ENOENT\n"].contains(&&*denied), "/proc/1/{file}: {denied}");
         }
         for link in ["cwd", "root", "exe", "fd/0", "fd/3", "ns/mnt", "ns/user"] {
-            world.run(["--", &victim, "readlink", &format!("/proc/1/{link}")]).status(1).says("E");
-            world.run(["--", &victim, "setns", &format!("/proc/1/{link}")]).status(1).says("E");
+            assert_eq!(
+                world.run(["--", &victim, "readlink", &format!("/proc/1/{link}")]).status(1).out,
+                "EACCES\n"
+            );
+            assert_eq!(
+                world.run(["--", &victim, "setns", &format!("/proc/1/{link}")]).status(1).out,
+                "EACCES\n"
+            );
         }
         // Truncating a file of procfs does nothing and succeeds, whoever does it.
         for (act, file) in
             [("open-write", "mem"), ("write", "mem"), ("open-write", "exe"), ("truncate", "exe")]
         {
-            world.run(["--", &victim, act, &format!("/proc/1/{file}")]).status(1).says("E");
+            let ran = world.run(["--", &victim, act, &format!("/proc/1/{file}")]);
+            assert_eq!(ran.status(1).out, "EACCES\n", "{act} {file}");
         }
         world.run(["--", &victim, "read", "/proc/self/environ"]).ok().says("FENCE_SANDBOX=1");
     }
@@ -185,20 +192,6 @@ fn shared_memory_and_queues_of_the_host_are_invisible() {
 }
 
 #[test]
-fn abstract_sockets_of_the_host_are_out_of_reach() {
-    use std::os::linux::net::SocketAddrExt;
-    use std::os::unix::net::{SocketAddr, UnixListener};
-    for who in everybody() {
-        let world = World::new(who);
-        let name = format!("fence-test-{}-{}", std::process::id(), who.uid);
-        let _listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
-        let (inside, outside) = world.victim_both("{}", &["connect-abstract", &name]);
-        outside.ok();
-        inside.status(1).says("E");
-    }
-}
-
-#[test]
 fn nothing_is_alive_after_the_end() {
     for who in everybody() {
         let world = World::new(who);
@@ -262,6 +255,23 @@ fn killing_the_launcher_at_any_moment_leaves_nothing() {
             std::thread::sleep(std::time::Duration::from_micros(step * 400));
             send(launcher.id(), libc::SIGKILL);
             launcher.wait().unwrap();
+            all_dead_soon(&world);
+        }
+    }
+}
+
+#[test]
+fn a_request_to_end_is_never_lost() {
+    for who in everybody() {
+        let world = World::new(who);
+        for step in 0..40 {
+            let mut command =
+                world.fenced_command(WRITABLE, [world.victim().to_str().unwrap(), "spin", "10"]);
+            let launcher = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            std::thread::sleep(std::time::Duration::from_micros(step * 200));
+            send(launcher.id(), libc::SIGTERM);
+            // The victim would spin for ten seconds and end with 0.
+            Ran::new(launcher.wait_with_output().unwrap()).status(128 + libc::SIGTERM);
             all_dead_soon(&world);
         }
     }
@@ -334,7 +344,9 @@ fn the_kernel_of_the_machine_obeys_nobody_inside() {
     for path in controls {
         let (inside, outside) = world.victim_both("{}", &["open-write", path]);
         assert!(outside.status == 0 || outside.out == "ENOENT\n", "{path}: {outside:?}");
-        inside.status(1).says("E");
+        // Hidden, or on a read-only mount.
+        let inside = inside.status(1).out;
+        assert!(["EROFS\n", "ENOENT\n"].contains(&&*inside), "{path}: {inside}");
     }
     world.fenced(WRITABLE, [world.victim().to_str().unwrap(), "mknod", "null"]).status(1).says("EPERM");
     world.fenced(WRITABLE, [world.victim().to_str().unwrap(), "mknod", "/tmp/null"]).status(1).says("EPERM");

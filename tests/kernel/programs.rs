@@ -1,6 +1,6 @@
 //! Real programs inside: what people run every day must go on as outside, under a policy that makes sense for it.
 
-use crate::harness::{Ran, World, everybody};
+use crate::harness::{Ran, World, everybody, has};
 use crate::need;
 
 const WRITE: &str = r#"{"filesystem": {"allowWrite": ["."]}}"#;
@@ -90,7 +90,8 @@ fn python_runs_and_makes_environments() {
     for who in everybody() {
         let world = World::new(who);
         let python = world.bare("python3", ["-c", "import sys, venv, ensurepip; print(sys.executable)"]);
-        if python.status != 0 {
+        let why = format!("uid {} can't run it with the modules venv and ensurepip", who.uid);
+        if !has("program:python3", python.status == 0, &why) {
             continue;
         }
         let python = python.out.trim();
@@ -171,8 +172,10 @@ fn rust_builds_offline() {
         let bin = std::path::Path::new(String::from_utf8(sysroot).unwrap().trim()).join("bin");
         let can =
             world.command(bin.join("cargo"), ["--version"]).output().is_ok_and(|out| out.status.success());
-        if !can {
-            eprintln!("SKIP: the user {} can't run cargo", who.uid);
+        // A toolchain in root's home is nothing that others can reach.
+        let own = who.uid == rustix::process::geteuid().as_raw();
+        let name = if own { "program:cargo" } else { "program:cargo as another user" };
+        if !has(name, can, &format!("uid {} can't run it", who.uid)) {
             continue;
         }
         world.write("Cargo.toml", "[package]\nname = \"tiny\"\nversion = \"0.1.0\"\nedition = \"2021\"\n");

@@ -198,7 +198,9 @@ fn no_namespace_can_be_made_or_entered() {
         for kind in ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time"] {
             let path = format!("/proc/self/ns/{kind}");
             let ran = world.run(["--", "sh", "-c", &format!("{} setns {path}", world.victim().display())]);
-            assert!(ran.status(1).out.starts_with('E'));
+            // Older kernels have no time namespace.
+            let wanted = if std::path::Path::new(&path).exists() { "EPERM\n" } else { "ENOENT\n" };
+            assert_eq!(ran.status(1).out, wanted, "{kind}");
         }
     }
 }
@@ -299,6 +301,7 @@ fn copy_of_victim(world: &World) -> PathBuf {
 #[test]
 fn a_set_user_id_program_gains_nothing() {
     need!(root);
+    need!(userns);
     let world = World::new(Who { uid: USER });
     let suid = copy_of_victim(&world);
     fs::set_permissions(&suid, fs::Permissions::from_mode(0o6755)).unwrap();
@@ -307,7 +310,7 @@ fn a_set_user_id_program_gains_nothing() {
     let policies = ["{}", r#"{"filesystem": {"allowWrite": ["../bin"]}}"#];
     for policy in policies {
         world.fenced(policy, [suid, "ids"]).ok().says("uid=1000 euid=1000 gid=1000 egid=1000");
-        world.fenced(policy, [suid, "setuid", "0"]).status(1).says("E");
+        assert_eq!(world.fenced(policy, [suid, "setuid", "0"]).status(1).out, "EINVAL\n");
     }
     // Nor does it give root's sandbox back what the command dropped.
     let world = World::new(Who { uid: 0 });
@@ -321,6 +324,7 @@ fn a_set_user_id_program_gains_nothing() {
 #[test]
 fn a_program_with_file_capabilities_gains_nothing() {
     need!(root);
+    need!(userns);
     need!(program "setcap");
     let world = World::new(Who { uid: USER });
     let capable = copy_of_victim(&world);
@@ -329,13 +333,15 @@ fn a_program_with_file_capabilities_gains_nothing() {
     );
     let capable = capable.to_str().unwrap();
     world.bare(capable, ["setuid", "0"]).ok().says("euid=0");
-    world.fenced("{}", [capable, "setuid", "0"]).status(1).says("E");
+    // The namespace knows no user 0.
+    assert_eq!(world.fenced("{}", [capable, "setuid", "0"]).status(1).out, "EINVAL\n");
     world.fenced("{}", [capable, "status"]).ok().says("CapEff:\t0000000000000000");
 }
 
 #[test]
 fn su_and_its_like_gain_nothing() {
     need!(root);
+    need!(userns);
     let world = World::new(Who { uid: USER });
     for line in ["su -c id", "sudo -n id", "newuidmap $$ 0 0 1", "mount -t tmpfs x /tmp", "pkexec id"] {
         let name = line.split(' ').next().unwrap();

@@ -1,0 +1,65 @@
+//! The network: what listens on the host can be reached outside the sandbox and not inside.
+
+use crate::harness::{World, everybody};
+use crate::need;
+use std::net::{TcpListener, UdpSocket};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
+
+/// Whatever the policy says: this version has no network.
+const POLICIES: [&str; 2] = ["{}", r#"{"network": {"allowedDomains": ["*"], "allowLocalOutbound": true}}"#];
+
+#[test]
+fn a_tcp_server_of_the_host_is_out_of_reach() {
+    for who in everybody() {
+        let world = World::new(who);
+        for listener in [TcpListener::bind("127.0.0.1:0"), TcpListener::bind("[::1]:0")].into_iter().flatten()
+        {
+            let address = listener.local_addr().unwrap().to_string();
+            listener.set_nonblocking(true).unwrap();
+            for policy in POLICIES {
+                let (inside, outside) = world.victim_both(policy, &["connect-tcp", &address]);
+                outside.ok();
+                assert_eq!(inside.status(1).out, "ECONNREFUSED\n", "{address}");
+                assert!(listener.accept().is_ok(), "the control came through");
+                assert!(listener.accept().is_err(), "a connection from inside");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_abstract_socket_of_the_host_is_out_of_reach() {
+    for who in everybody() {
+        let world = World::new(who);
+        let name = format!("fence-net-{}-{}", std::process::id(), who.uid);
+        let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        for policy in POLICIES {
+            let (inside, outside) = world.victim_both(policy, &["connect-abstract", &name]);
+            outside.ok();
+            assert_eq!(inside.status(1).out, "ECONNREFUSED\n");
+            assert!(listener.accept().is_ok(), "the control came through");
+            assert!(listener.accept().is_err(), "a connection from inside");
+        }
+    }
+}
+
+#[test]
+fn a_datagram_does_not_reach_the_host() {
+    need!(program "bash");
+    for who in everybody() {
+        let world = World::new(who);
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let line = format!("echo hello > /dev/udp/127.0.0.1/{}", socket.local_addr().unwrap().port());
+        let mut text = [0; 16];
+        for policy in POLICIES {
+            world.bare("bash", ["-c", &line]).ok();
+            assert_eq!(socket.recv(&mut text).unwrap(), 6, "the control came through");
+            // It goes to the sandbox's own loopback, where nobody listens.
+            world.fenced(policy, ["bash", "-c", &line]).ok();
+            assert!(socket.recv(&mut text).is_err(), "a datagram from inside");
+        }
+    }
+}
