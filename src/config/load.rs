@@ -88,8 +88,6 @@ pub struct Loaded {
     pub source: Source,
     /// For people: the source, then each step of `extends`.
     pub chain: Vec<String>,
-    /// Every file that was read.
-    pub file_paths: Vec<PathBuf>,
     /// What a tolerant reading let pass.
     pub warnings: Vec<String>,
 }
@@ -130,7 +128,6 @@ pub fn load(
         env,
         tolerant: allow_degraded,
         chain: vec![],
-        file_paths: vec![],
         real_paths: vec![],
         based: false,
         warnings: vec![],
@@ -139,8 +136,8 @@ pub fn load(
     let merged = loader.resolve(root)?;
     let mut policy = merged.policy.clone();
     policy.filesystem.default_deny_read |= policy.filesystem.strict_deny_read;
-    let Loader { chain, file_paths, warnings, .. } = loader;
-    Ok(Loaded { policy, merged, source, chain, file_paths, warnings })
+    let Loader { chain, warnings, .. } = loader;
+    Ok(Loaded { policy, merged, source, chain, warnings })
 }
 
 /// The file that `-s` names, absolute.
@@ -195,7 +192,6 @@ struct Loader<'e> {
     env: &'e Env,
     tolerant: bool,
     chain: Vec<String>,
-    file_paths: Vec<PathBuf>,
     real_paths: Vec<PathBuf>,
     based: bool,
     warnings: Vec<String>,
@@ -206,7 +202,7 @@ impl Loader<'_> {
         let (label, path) = match source {
             Source::Template(name) => {
                 let context =
-                    |e| Failure::new(format!("failed to load template: {e}{}", templates::SEE_LIST));
+                    |e| Failure::new(format!("failed to load template: {e}")).hint(templates::SEE_LIST);
                 return self.template(name).map_err(context);
             }
             Source::Default(path) => {
@@ -295,7 +291,6 @@ impl Loader<'_> {
 
     fn bytes(&mut self, path: &Path, stage: &str) -> Result<Vec<u8>> {
         self.real_paths.push(disk::real(path));
-        self.file_paths.push(path.to_path_buf());
         disk::read(path).map_err(|e| failure(format!("{stage}: cannot read {}", path.display()), &e))
     }
 

@@ -2,6 +2,7 @@
 
 use crate::error::{Failure, Result};
 use crate::tables::syscalls::{Action, BLOCKED, EPERM, GROUP_KILL, Numbers, Rule, all, find};
+use crate::text::distance;
 
 /// What the filter has to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -107,21 +108,6 @@ fn older(name: &str) -> &'static [&'static str] {
     }
 }
 
-/// How many letters must be put, taken or changed to make one name of the other.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.bytes().enumerate() {
-            let changed = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(row[j + 1] + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -181,11 +167,8 @@ mod tests {
 
     #[test]
     fn one_row_per_name() {
-        let options = Options {
-            guard_group_kill: true,
-            deny: names(&["kill", "socket", "ipc"]),
-            ..Options::default()
-        };
+        let options =
+            Options { guard_group_kill: true, deny: names(&["kill", "socket", "ipc"]), ..Options::default() };
         let rules = plan(&options).unwrap();
         let mut seen: Vec<_> = rules.iter().map(|rule| rule.name).collect();
         seen.sort_unstable();

@@ -3,6 +3,7 @@
 use super::Plan;
 use super::mounts::Mount;
 use crate::json::Json;
+use crate::rules::shell::quote;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -186,14 +187,4 @@ fn rule(rule: &crate::tables::syscalls::Rule) -> String {
 
 fn note(note: &super::Note) -> String {
     format!("{} {}", if note.degraded { "degraded:" } else { "remark:" }, note.text)
-}
-
-/// A word as a shell would need it.
-pub fn quote(word: &str) -> String {
-    let special = |c: char| c.is_whitespace() || "\"'\\$`!*?[](){}<>|&;#".contains(c);
-    if word.is_empty() || word.contains(special) {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    } else {
-        word.into()
-    }
 }
