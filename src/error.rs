@@ -66,6 +66,13 @@ impl fmt::Display for Failure {
     }
 }
 
+/// Text for the terminal: names of files may hold what would steer it or look like another message.
+pub fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
+        .collect()
+}
+
 /// The C library's text for an errno, without Rust's `(os error N)`.
 pub fn describe(errno: i32) -> String {
     let text = std::io::Error::from_raw_os_error(errno).to_string();

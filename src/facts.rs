@@ -24,12 +24,19 @@ pub struct Facts {
     pub cwd: PathBuf,
     /// `$HOME`, when set and absolute.
     pub home: Option<PathBuf>,
+    /// The files that the policy was read from.
+    pub policy_files: Vec<PathBuf>,
     /// fence's own executable.
     pub executable: Option<PathBuf>,
     /// The terminal behind fd 0, 1 or 2.
     pub terminal: Option<PathBuf>,
     /// What was found at each path that the policy or the engine asks about.
     pub paths: BTreeMap<PathBuf, Found>,
+    /// Paths that can't be looked up because the caller's own directory on the way is closed to him, with that directory:
+    /// the command could open it again.
+    pub blocked: BTreeMap<PathBuf, Found>,
+    /// The caller's own directories that glob patterns could not be searched for in.
+    pub closed: Vec<Found>,
     /// Directories that were asked whether their path goes through no symbolic link, for the probe itself.
     pub canonical: BTreeMap<PathBuf, bool>,
     /// Matches of each glob pattern of the policy, resolved.

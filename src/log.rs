@@ -24,7 +24,13 @@ impl Log {
         let mut log = Log { file: None, debug: run.debug, json: run.log_json };
         let opened = match (&run.log_file, std::env::var_os("FENCE_LOG_FILE")) {
             (Some(path), _) => {
-                let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
+                let file = OpenOptions::new()
+                    .write(true)
+                    .create(true)
+                    .truncate(true)
+                    .mode(0o600)
+                    .custom_flags(libc::O_NOFOLLOW)
+                    .open(path);
                 Some(file.map_err(|e| {
                     let path = path.to_string_lossy();
                     let failure =
@@ -79,7 +85,7 @@ impl Log {
 
     /// There is nobody to tell when the log itself can't be written.
     fn line(&mut self, text: &str) {
-        let line = format!("{text}\n");
+        let line = crate::error::printable(text) + "\n";
         _ = match &mut self.file {
             Some(file) => file.write_all(line.as_bytes()),
             None => std::io::stderr().write_all(line.as_bytes()),

@@ -10,7 +10,7 @@ fn main() -> ExitCode {
     let count = argv.len();
     let result = fence::cli::parse(argv).and_then(|invocation| fence::applets::dispatch(&invocation, count));
     ExitCode::from(result.unwrap_or_else(|failure| {
-        eprintln!("fence: {failure}");
+        eprintln!("fence: {}", fence::error::printable(&failure.to_string()));
         failure.status
     }))
 }

@@ -58,7 +58,14 @@ fn look(path: &std::path::Path) -> Result<crate::facts::Found> {
 fn from_policy(abi: u32) -> Result<Ruleset> {
     let policy = crate::config::load::from_environment()?;
     let env = crate::config::Env::of_process()?;
-    let facts = host::look(&policy, &crate::cli::Run::default(), &env.cwd, env.home.as_deref())?;
+    let fs = &policy.filesystem;
+    if !fs.deny_read.is_empty() || !fs.deny_write.is_empty() || fs.default_deny_read {
+        return Err(Failure::new(
+            "cannot apply the policy in FENCE_CONFIG_JSON: Landlock alone can't carry denyRead, denyWrite and defaultDenyRead",
+        )
+        .hint("run the command with fence -s FILE"));
+    }
+    let facts = host::look(&policy, &crate::cli::Run::default(), &env.cwd, env.home.as_deref(), &[])?;
     let always = ALWAYS_WRITABLE.iter().map(PathBuf::from);
     let writable = crate::plan::wanted::writable_roots(&policy, &facts).into_iter().chain(always);
     let found: Vec<_> = writable.filter_map(|path| host::find(&path)).collect();

@@ -5,7 +5,7 @@ use crate::config::{self, Env, Loaded};
 use crate::error::Result;
 use crate::launch;
 use crate::log::Log;
-use crate::plan::{self, Plan};
+use crate::plan::{self, Plan, Weight};
 use crate::probe::host;
 use crate::rules::command;
 use crate::tables::syscalls::Arch;
@@ -19,13 +19,15 @@ pub fn run(run: &Run, arguments: usize) -> Result<u8> {
     let mut steps = Steps::new("parent");
     let mut log = Log::open(run)?;
     let plan = prepare(run, &mut log, &mut steps)?;
-    for note in plan.notes.iter().filter(|n| n.degraded) {
+    for note in plan.notes.iter().filter(|n| n.weight != Weight::Remark) {
         log.warn(&note.text);
     }
-    for note in plan.notes.iter().filter(|n| !n.degraded) {
+    for note in plan.notes.iter().filter(|n| n.weight == Weight::Remark) {
         log.debug("fence", &note.text);
     }
-    let filter = plan::bpf::compile(&plan.seccomp, Arch::HOST)?;
+    // A filter without rules would allow everything: where there is no seccomp there is none.
+    let filter =
+        if plan.seccomp.is_empty() { Vec::new() } else { plan::bpf::compile(&plan.seccomp, Arch::HOST)? };
     steps.mark("filter");
     launch::run(&plan, &filter, arguments, steps)
 }
@@ -48,7 +50,8 @@ fn prepare(run: &Run, log: &mut Log, steps: &mut Steps) -> Result<Plan> {
     steps.mark("config");
     command::check(&loaded.policy, &run.command)?;
     host::check_stdio()?;
-    let facts = host::look(&loaded.policy, run, &env.cwd, env.home.as_deref().filter(|h| h.is_absolute()))?;
+    let home = env.home.as_deref().filter(|home| home.is_absolute());
+    let facts = host::look(&loaded.policy, run, &env.cwd, home, &loaded.file_paths)?;
     steps.mark("probe");
     let plan = plan::plan(&loaded.policy, run, &facts)?;
     steps.mark("plan");

@@ -17,6 +17,9 @@ pub(super) struct Started {
 /// Forks the command off. The fork has a copy of everything, so the command's own steps can still say what failed.
 pub(super) fn start(stage: &mut Stage<'_>) -> Result<Started> {
     let signals = Signals::new().map_err(|e| failed("create a signalfd", e))?;
+    // Ctrl-C reaches the whole process group, but the command is not in it yet.
+    let early: Vec<i32> =
+        std::iter::from_fn(|| signals.next()).filter(|s| s.from_kernel).map(|s| s.number).collect();
     match fork_into(0).map_err(|e| failed("fork the command's process", e))? {
         Fork::Child => {
             stage.steps = stage.steps.fork("child");
@@ -25,6 +28,7 @@ pub(super) fn start(stage: &mut Stage<'_>) -> Result<Started> {
             process::exit_now(failure.status)
         }
         Fork::Parent(pid) => {
+            early.iter().for_each(|number| _ = signal::send(pid, *number));
             privileges::drop_for_init(stage.plan.capabilities)?;
             die_with_parent(stage)?;
             stage.steps.mark("init ready");

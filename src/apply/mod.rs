@@ -59,7 +59,7 @@ fn enter(stage: &mut Stage<'_>) -> Result<()> {
     // Modes given below are meant as they stand.
     let mask = umask(rustix::fs::Mode::empty());
     let outside = payload::where_we_are();
-    mounts::build(&plan.mounts, &mut stage.steps)?;
+    mounts::build(&plan.mounts, plan.mount_setattr, &mut stage.steps)?;
     umask(mask);
     fd::loopback_up().map_err(|e| failed("bring the loopback device up", e))?;
     stage.steps.mark("lo up");
@@ -79,10 +79,10 @@ fn die_with_parent(stage: &Stage<'_>) -> Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(|e| failed("be killed together with fence", e))?;
     // The launcher may have died before that: then its end of the channel is closed already.
-    match stage.parent.receive() {
-        Some(Message::Gone) => Err(Failure::new("fence was killed while it set the sandbox up")),
-        _ => Ok(()),
+    if stage.parent.is_closed() {
+        return Err(Failure::new("fence was killed while it set the sandbox up"));
     }
+    Ok(())
 }
 
 /// Restricts this very process with Landlock, as the applet does: file rules and, when any port is named, TCP rules.

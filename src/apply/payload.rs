@@ -2,9 +2,9 @@
 
 use super::{Stage, failed, landlock, privileges};
 use crate::error::{Failure, Result, STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND};
-use crate::plan::{Plan, Reopen, private};
+use crate::plan::{Plan, Reopen};
 use crate::sys::{fd, process, seccomp, signal};
-use rustix::fs::{Mode, OFlags, fstat, mkdir, open};
+use rustix::fs::{FileType, Mode, OFlags, fstat, mkdir, open};
 use rustix::io::Errno;
 use rustix::process::{chdir, setsid};
 use std::ffi::{CString, OsStr, OsString};
@@ -28,9 +28,9 @@ pub(super) fn where_we_are() -> Option<(u64, u64)> {
 /// are the sandbox's own.
 pub(super) fn work_directory(plan: &Plan, outside: Option<(u64, u64)>) -> Result<()> {
     let doing = || format!("enter the working directory {} inside the sandbox", plan.cwd.display());
-    let hint = "start fence in a directory that the policy lets the command read";
+    let hint = "start fence in a directory that is still there and that the policy lets the command read";
     chdir(&plan.cwd).map_err(|e| failed(&doing(), e).hint(hint))?;
-    if private::is_top(&plan.cwd) || outside.is_none() || where_we_are() == outside {
+    if plan.cwd_is_private || outside.is_none() || where_we_are() == outside {
         return Ok(());
     }
     Err(Failure::new(format!("cannot {}: it is hidden there", doing())).hint(hint))
@@ -58,7 +58,7 @@ fn restrict(stage: &mut Stage<'_>) -> Result<()> {
         setsid().map_err(|e| failed("start a session for the command", e))?;
     }
     reopen_read_only(plan)?;
-    reopen_terminal();
+    reopen_devices();
     close_inherited(plan)?;
     stage.steps.mark("descriptors");
     privileges::drop_all_but(plan.capabilities)?;
@@ -106,18 +106,30 @@ fn reopen(Reopen { number, path, .. }: &Reopen) -> Result<()> {
     fd::move_to(new, *number).map_err(refuse)
 }
 
-/// Through a descriptor of the host's mount the command could open the caller's terminal to other users (fchmod): it gets
-/// the sandbox's read-only /dev/console, which is the same terminal. Where that may not be opened (after su, say) the mode
-/// can't be changed either.
-fn reopen_terminal() {
-    let Ok(console) = rustix::fs::stat("/dev/console") else { return };
+/// Through a device's descriptor of the host's mount the command could open it to other users (fchmod): it gets the same
+/// device on the sandbox's read-only mount, a terminal as /dev/console. Where that may not be opened (after su, say) the
+/// mode can't be changed either.
+fn reopen_devices() {
     for number in 0..3 {
         let old = fd::inherited(number);
-        let same = |s: &rustix::fs::Stat| (s.st_dev, s.st_ino) == (console.st_dev, console.st_ino);
-        let flags = rustix::fs::fcntl_getfl(old);
-        let (Ok(true), Ok(flags)) = (fstat(old).map(|s| same(&s)), flags) else { continue };
+        let (Ok(has), Ok(flags)) = (fstat(old), rustix::fs::fcntl_getfl(old)) else { continue };
+        if FileType::from_raw_mode(has.st_mode) != FileType::CharacterDevice {
+            continue;
+        }
+        let node = match (rustix::fs::major(has.st_rdev), rustix::fs::minor(has.st_rdev)) {
+            (1, 3) => "/dev/null",
+            (1, 5) => "/dev/zero",
+            (1, 7) => "/dev/full",
+            (1, 8) => "/dev/random",
+            (1, 9) => "/dev/urandom",
+            (5, 0) => "/dev/tty",
+            _ => "/dev/console",
+        };
+        let same = |s: rustix::fs::Stat| (s.st_dev, s.st_ino) == (has.st_dev, has.st_ino);
         let flags = flags & (OFlags::ACCMODE | OFlags::APPEND | OFlags::NONBLOCK);
-        if let Ok(new) = open("/dev/console", flags | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()) {
+        if rustix::fs::stat(node).is_ok_and(same)
+            && let Ok(new) = open(node, flags | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())
+        {
             _ = fd::move_to(new, number);
         }
     }

@@ -55,10 +55,20 @@ impl Env {
         self.user_files().into_iter().find(|path| disk::is_file(path))
     }
 
-    fn found_project_file(&self) -> Option<PathBuf> {
+    /// The nearest project file of the caller's own; one of somebody else (anybody can put a file into /tmp, above the
+    /// caller's directory) is passed over with a warning.
+    fn found_project_file(&self, warnings: &mut Vec<String>) -> Option<PathBuf> {
         let folders = self.cwd.ancestors();
         let files = folders.flat_map(|folder| [folder.join("fence.jsonc"), folder.join("fence.json")]);
-        files.into_iter().find(|path| disk::is_file(path))
+        files.into_iter().filter(|path| disk::is_file(path)).find(|path| {
+            let trusted = disk::is_trusted(path);
+            if !trusted {
+                let path = path.display();
+                warnings
+                    .push(format!("ignoring {path}: it belongs to another user; name it with -s to use it"));
+            }
+            trusted
+        })
     }
 }
 
@@ -119,10 +129,11 @@ pub fn load(
     env: &Env,
     allow_degraded: bool,
 ) -> Result<Loaded> {
+    let mut warnings = Vec::new();
     let source = match (template, settings) {
         (Some(name), _) => Source::Template(name.strip_suffix(".json").unwrap_or(name).to_string()),
         (None, Some(path)) => Source::Settings(named(path, env)?),
-        (None, None) => discover(env),
+        (None, None) => discover(env, &mut warnings),
     };
     let mut loader = Loader {
         env,
@@ -130,10 +141,15 @@ pub fn load(
         chain: vec![],
         real_paths: vec![],
         based: false,
-        warnings: vec![],
+        warnings,
+        named: if let Source::Settings(path) = &source { Some(path.clone()) } else { None },
     };
     let root = loader.root(&source)?;
     let merged = loader.resolve(root)?;
+    if let (Source::Project(path), Some(user), false) = (&source, env.found_user_file(), loader.based) {
+        let (path, user) = (path.display(), user.display());
+        loader.warnings.push(format!("using {path}, found here, instead of your own {user}"));
+    }
     let mut policy = merged.policy.clone();
     policy.filesystem.default_deny_read |= policy.filesystem.strict_deny_read;
     let Loader { chain, warnings, .. } = loader;
@@ -154,8 +170,8 @@ fn named(settings: &OsStr, env: &Env) -> Result<PathBuf> {
 }
 
 /// The nearest project file, else the user's.
-fn discover(env: &Env) -> Source {
-    let project = env.found_project_file().map(Source::Project);
+fn discover(env: &Env, warnings: &mut Vec<String>) -> Source {
+    let project = env.found_project_file(warnings).map(Source::Project);
     let user = || env.found_user_file().map(Source::User);
     project.or_else(user).unwrap_or_else(|| Source::Default(env.user_file()))
 }
@@ -195,6 +211,8 @@ struct Loader<'e> {
     real_paths: Vec<PathBuf>,
     based: bool,
     warnings: Vec<String>,
+    /// The file that `-s` names: it may be a pipe.
+    named: Option<PathBuf>,
 }
 
 impl Loader<'_> {
@@ -291,6 +309,10 @@ impl Loader<'_> {
 
     fn bytes(&mut self, path: &Path, stage: &str) -> Result<Vec<u8>> {
         self.real_paths.push(disk::real(path));
+        let named = self.named.as_deref() == Some(path);
+        if !named && !disk::is_small_file(path) {
+            return Err(Failure::new(format!("{stage}: {} is no file of at most 16 MiB", path.display())));
+        }
         disk::read(path).map_err(|e| failure(format!("{stage}: cannot read {}", path.display()), &e))
     }
 
@@ -353,6 +375,19 @@ mod disk {
     /// A regular file, or a link to one.
     pub(super) fn is_file(path: &Path) -> bool {
         fs::metadata(path).is_ok_and(|data| data.is_file())
+    }
+
+    /// It belongs to the caller, to root, or to whoever called sudo.
+    pub(super) fn is_trusted(path: &Path) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        let own = rustix::process::geteuid().as_raw();
+        let sudo = std::env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok()).filter(|_| own == 0);
+        fs::metadata(path).is_ok_and(|data| [Some(own), Some(0), sudo].contains(&Some(data.uid())))
+    }
+
+    /// What a file that nobody named may be: a device or a pipe could be read for ever.
+    pub(super) fn is_small_file(path: &Path) -> bool {
+        fs::metadata(path).is_ok_and(|data| data.is_file() && data.len() <= 16 << 20)
     }
 
     pub(super) fn is_directory(path: &Path) -> io::Result<bool> {

@@ -186,8 +186,13 @@ fn ssh_host(key: &str, pattern: &str) -> Result<(), String> {
 }
 
 fn none_empty(path: &'static str, list: &[String], what: &str) -> Check {
-    let text = || format!("{path} contains empty {what}");
-    each(path, list, |entry| (!entry.is_empty()).then_some(()).ok_or_else(text))
+    // The kernel's strings end at a NUL: such an entry would match nothing.
+    let text = |entry: &str| match entry.is_empty() {
+        true => Err(format!("{path} contains empty {what}")),
+        false if entry.contains('\0') => Err(format!("{path} contains {what} with a NUL character")),
+        false => Ok(()),
+    };
+    each(path, list, |entry| text(entry))
 }
 
 /// An unset (empty) text passes.

@@ -1,6 +1,7 @@
 //! What the launcher and init tell each other: datagrams over a close-on-exec socket pair.
 
 use crate::error::{Failure, Result};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -49,6 +50,16 @@ impl Channel {
             Err(Errno::AGAIN | Errno::INTR) => None,
             Err(_) => Some(Message::Gone),
         }
+    }
+}
+
+impl Channel {
+    /// Whether the other side is gone; what it sent before stays to be received.
+    pub fn is_closed(&self) -> bool {
+        let mut fds = [PollFd::new(&self.0, PollFlags::empty())];
+        let at_once = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        _ = poll(&mut fds, Some(&at_once));
+        fds[0].revents().contains(PollFlags::HUP)
     }
 }
 
@@ -116,7 +127,9 @@ mod tests {
             assert_eq!(b.receive(), Some(message));
         }
         assert_eq!(b.receive(), None);
+        assert!(!b.is_closed());
         drop(a);
+        assert!(b.is_closed());
         assert_eq!(b.receive(), Some(Message::Gone));
     }
 }

@@ -48,6 +48,9 @@ pub fn run(plan: &Plan, filter: &[Instruction], arguments: usize, mut steps: Ste
 /// Why the kernel would not make the namespaces, and what to do: the errno alone has several causes.
 fn refused(plan: &Plan, errno: Errno) -> Failure {
     let failure = Failure::new("cannot create namespaces for the sandbox").errno(errno.raw_os_error());
+    if std::env::var_os("FENCE_SANDBOX").is_some() {
+        return failure.hint("this is already inside a sandbox of fence, which lets nobody make another one");
+    }
     match (errno, plan.map.is_some()) {
         (Errno::NOSPC, _) => failure.hint("raise user.max_user_namespaces and its kin (sysctl user)"),
         (Errno::PERM, true) => failure.hint(

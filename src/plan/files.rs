@@ -1,8 +1,8 @@
 //! File rules: the policy's lists and the built-in ones → one rule per real path.
 
 use super::mounts::{Mount, pin_ancestors};
+use super::private;
 use super::wanted::{words, writable_roots};
-use super::{NOT_ENFORCED, private};
 use crate::cli::Run;
 use crate::config::Policy;
 use crate::facts::{Facts, Found, Kind, Repository};
@@ -71,6 +71,8 @@ pub struct Rule {
     pub pinned: bool,
     /// It must be a mount of its own: a mount point can't be renamed.
     pub fixed: bool,
+    /// A denial stood here before the command line exposed it.
+    pub denied: bool,
     /// It is a directory on the host.
     pub directory: bool,
 }
@@ -78,7 +80,7 @@ pub struct Rule {
 impl Rule {
     /// A place and nothing else known about it.
     pub fn new(place: Place, directory: bool) -> Rule {
-        Rule { place, shown: false, pinned: false, fixed: false, directory }
+        Rule { place, shown: false, pinned: false, fixed: false, denied: false, directory }
     }
 }
 
@@ -95,6 +97,8 @@ pub struct Rules {
     pub remarks: Vec<String>,
     /// What everybody should know: a rule that does less than it seems to.
     pub warnings: Vec<String>,
+    /// Rules that are not enforced.
+    pub unenforced: Vec<String>,
 }
 
 impl Rules {
@@ -146,7 +150,8 @@ impl Builder<'_> {
             Some(old) if old.place.strength() > place.strength() => old.pinned |= pinned,
             Some(old) => {
                 let shown = shows || old.shown;
-                *old = Rule { shown, pinned: pinned || old.pinned, place, ..*old };
+                let denied = old.denied || matches!(old.place, Place::Deny | Place::Mask);
+                *old = Rule { shown, pinned: pinned || old.pinned, denied, place, ..*old };
             }
             None => {
                 let rule = Rule { shown: shows, pinned, ..Rule::new(place, directory) };
@@ -174,7 +179,9 @@ impl Builder<'_> {
                 // What is in a directory that the list has as `dir/**` needs no rule of its own.
                 let inside =
                     |m: &&Found| trees.iter().any(|tree| m.real != *tree && m.real.starts_with(tree));
-                all.extend(matches.iter().filter(|m| !inside(m)).map(|m| (m.clone(), false)));
+                // Where the directories have names the rule is for this place; `**` finds a file wherever it is moved to.
+                let placed = !entry.contains("**");
+                all.extend(matches.iter().filter(|m| !inside(m)).map(|m| (m.clone(), placed)));
                 continue;
             }
             let path = glob::normalize(entry, &self.facts.cwd, self.facts.home.as_deref());
@@ -360,6 +367,8 @@ impl Builder<'_> {
         }
         // A later run of fence outside is not to be somebody else's program.
         names.extend(facts.executable.iter().map(|path| (path.clone(), true)));
+        // Nor is the command to write the next run's policy.
+        names.extend(facts.policy_files.iter().map(|path| (path.clone(), true)));
         names
             .extend(facts.home.iter().flat_map(|h| protected::names(Where::Home).map(|n| (h.join(n), true))));
         let mut found: Vec<(Found, bool)> =
@@ -396,12 +405,19 @@ impl Builder<'_> {
         let literal = self.policy.filesystem.allow_write.iter().filter(|e| !glob::is_glob(e));
         literal
             .filter_map(|e| facts.at(glob::normalize(e, &facts.cwd, facts.home.as_deref())))
+            .filter(|found| self.planted(found).is_none())
             .map(|found| found.real.clone())
             .collect()
     }
 
     fn denied(&mut self) {
         let fs = &self.policy.filesystem;
+        for found in self.closed(&fs.deny_write) {
+            self.put(&found, Place::Deny, true);
+        }
+        for found in self.closed(&fs.deny_read) {
+            self.put(&found, Place::Mask, true);
+        }
         for (found, literal) in self.entries(&fs.deny_write, "filesystem.denyWrite") {
             self.of_a_process(&found, "filesystem.denyWrite");
             for found in self.everywhere(&found) {
@@ -437,13 +453,25 @@ impl Builder<'_> {
         std::iter::once(found.clone()).chain(others).collect()
     }
 
+    /// What a denial names and nobody can look up, because a directory on the way is closed to its own owner: the command
+    /// could open it again, so the denial is of that directory.
+    fn closed(&self, list: &[String]) -> Vec<Found> {
+        let facts = self.facts;
+        let path = |entry: &String| glob::normalize(entry, &facts.cwd, facts.home.as_deref());
+        let literal =
+            list.iter().filter(|entry| !glob::is_glob(entry)).filter_map(|e| facts.blocked.get(&path(e)));
+        let searched = facts.closed.iter().filter(|_| list.iter().any(|entry| glob::is_glob(entry)));
+        let writable = |found: &&Found| self.writable_roots.iter().any(|root| found.real.starts_with(root));
+        literal.chain(searched).filter(writable).cloned().collect()
+    }
+
     /// What stands at `/proc/NUMBER` outside is another process inside, or none.
     fn of_a_process(&mut self, found: &Found, name: &str) {
         let mut components = found.real.strip_prefix("/proc").into_iter().flat_map(Path::components);
         let number = components.next().and_then(|c| c.as_os_str().to_str()?.parse::<u32>().ok());
         if number.is_some() {
-            self.rules.warnings.push(format!(
-                "{name} {} {NOT_ENFORCED}: the sandbox has processes of its own in /proc",
+            self.rules.unenforced.push(format!(
+                "{name} {} is not enforced: the sandbox has processes of its own in /proc",
                 found.real.display()
             ));
         }
@@ -452,7 +480,21 @@ impl Builder<'_> {
     fn exposed(&mut self, run: &Run) {
         let both = [(&run.expose_read, false), (&run.expose_write, true)];
         for (path, writable) in both.into_iter().flat_map(|(list, w)| list.iter().map(move |p| (p, w))) {
-            let Some(found) = self.facts.at(self.facts.cwd.join(path)).cloned() else { continue };
+            let Some(found) = self.facts.at(self.facts.cwd.join(path)).cloned() else {
+                self.rules.warnings.push(format!(
+                    "ExposeHostPath: skipping {path:?} (does not exist on host at sandbox-launch time)"
+                ));
+                continue;
+            };
+            if let Some(link) = self.planted(&found) {
+                self.rules.warnings.push(format!(
+                    "--expose-host-path does not open {}: it is reached through the symbolic link {}, which the command \
+                     can replace; name the target itself",
+                    found.real.display(),
+                    link.display()
+                ));
+                continue;
+            }
             if found.real.starts_with("/proc") {
                 let remark =
                     format!("--expose-host-path {}: the sandbox has its own /proc", found.real.display());

@@ -79,14 +79,14 @@ pub fn plan(
         if let Place::Expose { writable } = rule.place {
             let ioctl = if path.starts_with("/dev") { rights::IOCTL_DEV } else { 0 };
             let write = if writable { rights::write_fs(abi) | ioctl } else { 0 };
-            row(path, rule.directory, rights::READ | write);
+            row(path, rule.directory, rights::READ | rights::RESOLVE_UNIX | write);
         }
     }
     for path in &own {
         row(path, true, rights::READ | rights::write_fs(abi));
     }
     for path in NODES {
-        row(Path::new(path), true, rights::READ | rights::WRITE_FILE);
+        row(Path::new(path), true, rights::READ | rights::WRITE_FILE | rights::TRUNCATE);
     }
     row(Path::new("/dev"), true, rights::READ | rights::WRITE_FILE | rights::TRUNCATE);
     for path in TERMINALS {

@@ -41,8 +41,12 @@ pub struct Plan {
     pub listeners: Vec<Listener>,
     /// The command's words; the first is looked up on PATH inside.
     pub argv: Vec<OsString>,
-    /// The working directory, and whether it must be the host's own (not a private one of that name).
+    /// The working directory.
     pub cwd: PathBuf,
+    /// The working directory is one of those that the sandbox has of its own.
+    pub cwd_is_private: bool,
+    /// Mount by descriptor (Linux 5.12), not with mount(2).
+    pub mount_setattr: bool,
     /// Start the command in a session of its own.
     pub new_session: bool,
     /// Descriptors above 2 that stay open.
@@ -69,10 +73,21 @@ pub struct Reopen {
 /// A weaker result than asked for, as a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
-    /// It weakens the sandbox (printed always); otherwise only a remark (with `-d` and in the plan).
-    pub degraded: bool,
+    /// Who should see it, and whether the command runs.
+    pub weight: Weight,
     /// One sentence.
     pub text: String,
+}
+
+/// How much a note weighs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// Good to know: with `-d` and in the plan.
+    Remark,
+    /// Weaker than it looks: one line on stderr, always.
+    Degraded,
+    /// A rule that the user wrote is not enforced: the run is refused unless `--allow-degraded` is given.
+    Unenforced,
 }
 
 /// Who carries the plan out.
@@ -108,15 +123,15 @@ pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Plan> {
         .hint("filesystem.defaultDenyRead hides all that is not allowed"));
     }
     let mounts = mounts::table(&rules);
-    let own = private::writable(policy, &mounts);
-    let mut devices =
-        policy.devices.allow.iter().filter_map(|d| facts.at(d)).map(|f| f.real.clone()).collect::<Vec<_>>();
+    let own = private::writable(&mounts);
+    let mut devices: Vec<PathBuf> =
+        private::allowed_devices(policy, facts).map(|(_, found)| found.real.clone()).collect();
     if policy.devices.mode == "host" {
         devices.push("/dev".into());
     }
     let landlock = landlock::plan(facts.landlock_abi, &rules, &mounts, own, &devices);
     let scoped = landlock.as_ref().is_some_and(|l| l.scoped);
-    let seccomp = seccomp::plan(&seccomp::Options {
+    let filter = seccomp::plan(&seccomp::Options {
         allow: run.allow_syscalls.clone(),
         guard_group_kill: !scoped,
         ..seccomp::Options::default()
@@ -125,10 +140,10 @@ pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Plan> {
     let unread = facts.unread.iter();
     notes.extend(unread.map(|place| remark(format!("filesystem globs: could not search {place}"))));
     notes.extend(rules.warnings.iter().map(degraded));
+    notes.extend(rules.unenforced.iter().map(unenforced));
     notes.extend(missing_layers(facts));
     notes.extend(not_yet(policy, run));
-    let refused = notes.iter().find(|n| n.degraded && !run.allow_degraded && n.text.contains(NOT_ENFORCED));
-    if let Some(note) = refused {
+    if let Some(note) = notes.iter().find(|n| n.weight == Weight::Unenforced && !run.allow_degraded) {
         return Err(
             Failure::new(note.text.clone()).hint("--allow-degraded runs the command without that rule")
         );
@@ -144,14 +159,16 @@ pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Plan> {
         engine: Engine::Native,
         namespaces: namespaces(root),
         landlock,
-        seccomp,
+        seccomp: if facts.seccomp { filter } else { Vec::new() },
         capabilities: if facts.uid == 0 { ROOT_KEEPS.iter().fold(0, |set, bit| set | 1 << bit) } else { 0 },
         environment: environment(run, facts, assignments, &mounts),
         listeners: Vec::new(),
         argv,
         cwd: facts.cwd.clone(),
+        cwd_is_private: private::is_top(&facts.cwd),
+        mount_setattr: facts.mount_setattr,
         new_session: run.force_new_session.or(policy.force_new_session).unwrap_or(false),
-        keep_fds: keep_fds(run, facts),
+        keep_fds: keep_fds(run, facts)?,
         reopen: reopen(facts, &rules),
         map: (!root).then_some((facts.uid, facts.gid)),
         notes,
@@ -162,16 +179,16 @@ pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Plan> {
 }
 
 fn remark(text: String) -> Note {
-    Note { degraded: false, text }
+    Note { weight: Weight::Remark, text }
 }
 
 fn degraded(text: impl Into<String>) -> Note {
-    Note { degraded: true, text: text.into() }
+    Note { weight: Weight::Degraded, text: text.into() }
 }
 
-/// A rule that the user wrote and that this build can't enforce says so with these words: without --allow-degraded it
-/// stops the run.
-pub(crate) const NOT_ENFORCED: &str = "is not enforced";
+fn unenforced(text: impl Into<String>) -> Note {
+    Note { weight: Weight::Unenforced, text: text.into() }
+}
 
 fn check_engine(run: &Run) -> Result<()> {
     let name = match run.engine {
@@ -199,8 +216,8 @@ fn missing_layers(facts: &Facts) -> Vec<Note> {
         notes.push(degraded("the system call filter is missing: this kernel has no seccomp filters"));
     }
     match facts.landlock_abi {
-        0 => notes.push(remark(
-            "Landlock is missing on this kernel (5.13 or newer has it): the mounts alone carry the file rules".into(),
+        0 => notes.push(degraded(
+            "Landlock is missing on this kernel (5.13 or newer has it): the mounts alone carry the file rules",
         )),
         abi @ 1..6 => notes.push(remark(format!(
             "Landlock ABI {abi} has no signal scope (6 has): a seccomp rule keeps signals from the caller's process group"
@@ -229,8 +246,13 @@ fn not_yet(policy: &Policy, run: &Run) -> Vec<Note> {
             "network.allowLocalOutboundPorts has no effect in this build: the sandbox has a loopback of its own",
         ));
     }
+    if !network.upstream_proxy.is_empty() || network.http_proxy_port != 0 || network.socks_proxy_port != 0 {
+        notes.push(degraded(
+            "network.upstreamProxy, httpProxyPort and socksProxyPort have no effect in this build: there is no proxy",
+        ));
+    }
     if policy.command.runtime_exec_policy == "argv" {
-        notes.push(degraded(format!("command.runtimeExecPolicy \"argv\" {NOT_ENFORCED} by this build")));
+        notes.push(unenforced("command.runtimeExecPolicy \"argv\" is not enforced by this build"));
     }
     if !policy.command.deny.is_empty()
         || !policy.ssh.allowed_hosts.is_empty()
@@ -241,12 +263,12 @@ fn not_yet(policy: &Policy, run: &Run) -> Vec<Note> {
         ));
     }
     if !run.ports.is_empty() {
-        notes.push(degraded(format!(
-            "--port {NOT_ENFORCED} by this build: nothing outside can reach a port inside"
-        )));
+        notes.push(unenforced(
+            "--port is not enforced by this build: nothing outside can reach a port inside",
+        ));
     }
     if run.services_on_host {
-        notes.push(degraded(format!("--service-execution-model on-host {NOT_ENFORCED} by this build")));
+        notes.push(unenforced("--service-execution-model on-host is not enforced by this build"));
     }
     if run.monitor {
         notes.push(degraded("--monitor shows nothing in this build"));
@@ -285,12 +307,17 @@ fn namespaces(root: bool) -> u64 {
 }
 
 /// Pipes stay (process substitution, make's job server); all else only when `--keep-fd` names it.
-fn keep_fds(run: &Run, facts: &Facts) -> Vec<i32> {
-    let pipes = facts.descriptors.iter().filter(|d| d.pipe).map(|d| d.number);
-    let mut keep: Vec<i32> = pipes.chain(run.keep_fds.iter().copied().filter(|fd| *fd > 2)).collect();
-    keep.sort_unstable();
-    keep.dedup();
-    keep
+fn keep_fds(run: &Run, facts: &Facts) -> Result<Vec<i32>> {
+    let named = |number: i32| run.keep_fds.contains(&number);
+    let open = |number: i32| number < 3 || facts.descriptors.iter().any(|d| d.number == number);
+    if let Some(number) = run.keep_fds.iter().find(|number| !open(**number)) {
+        return Err(Failure::new(format!(
+            "cannot keep descriptor {number} open: the caller did not pass it"
+        ))
+        .hint("leave --keep-fd out, or open it: --keep-fd 9 9<FILE"));
+    }
+    // In ascending order, as the probe found them.
+    Ok(facts.descriptors.iter().filter(|d| d.pipe || named(d.number)).map(|d| d.number).collect())
 }
 
 /// Read-only standard descriptors are of the host's mounts: through them the file's mode, owner and times could be changed,
@@ -321,7 +348,7 @@ fn environment(
         value.is_some_and(|path| writable_inside(path, facts, mounts))
     };
     let caller = facts.environment.clone();
-    env::environment(
+    let mut environment = env::environment(
         caller,
         &env::EnvFacts {
             cwd: facts.cwd.clone(),
@@ -333,7 +360,16 @@ fn environment(
             proxy_url: env::PROXY_URL.to_string(),
             assignments,
         },
-    )
+    );
+    // The new directory is made in the sandbox's own /tmp and nowhere else: not on the host, not where nothing can be made.
+    let own = mounts.iter().rev().find(|m| {
+        matches!(m, Mount::Seal(to) | Mount::Bind { to, .. } | Mount::Tmpfs { to, .. }
+        | Mount::MaskDirectory(to) if to == Path::new("/tmp"))
+    });
+    if !matches!(own, Some(Mount::Tmpfs { read_only: false, .. })) {
+        environment.drop_runtime_dir();
+    }
+    environment
 }
 
 /// Whether a directory of the host's, or one that the sandbox makes, can be written to inside.

@@ -135,7 +135,8 @@ pub fn table(rules: &Rules) -> Vec<Mount> {
 pub fn pin_ancestors(places: &mut BTreeMap<PathBuf, Rule>) {
     let mut pins = Vec::new();
     for (path, rule) in places.iter() {
-        if !matches!(rule.place, Place::Deny | Place::Mask | Place::KeepLink(_)) || !rule.pinned {
+        let holds = matches!(rule.place, Place::Deny | Place::Mask | Place::KeepLink(_)) || rule.denied;
+        if !holds || !rule.pinned {
             continue;
         }
         let writable = |p: &Path| places.get(p).is_some_and(|rule| rule.place.opens());
@@ -176,12 +177,14 @@ impl Table {
         let denied = above.denied;
         match &rule.place {
             Place::Expose { writable } => {
-                let writable = *writable || above.writable;
-                let open = State { shows: Shows::Host, writable, denied: false, masked: false };
+                // Shown is not writable: only the writable form lifts a denial of writes.
+                let denied = !writable && (above.denied || above.masked || rule.denied);
+                let writable = *writable || above.writable && !denied;
+                let open = State { shows: Shows::Host, writable, denied, masked: false };
                 if above.shows != Shows::Host {
                     self.show(path, rule, !writable);
                 } else if above.writable != writable {
-                    self.bind(path, false, false);
+                    self.bind(path, !writable, false);
                 }
                 self.enter(path, open, false);
             }

@@ -2,7 +2,7 @@
 
 use super::mounts::Mount;
 use crate::config::Policy;
-use crate::facts::{Facts, Kind};
+use crate::facts::{Facts, Found, Kind};
 use std::path::{Path, PathBuf};
 
 /// Top directories that hide what the host has there.
@@ -41,7 +41,8 @@ const RUN_KEPT: [&str; 8] = [
 ];
 
 /// More paths whose presence on the host decides what is made.
-const PROBED: [&str; 10] = [
+const PROBED: [&str; 11] = [
+    "/dev/shm",
     "/sys",
     "/tmp",
     "/var/tmp",
@@ -113,18 +114,23 @@ pub fn places(policy: &Policy, facts: &Facts, empty_root: bool) -> Vec<(PathBuf,
 }
 
 /// Directories of the sandbox's own that the command may write to: Landlock allows it there too.
-pub fn writable(policy: &Policy, mounts: &[Mount]) -> Vec<PathBuf> {
-    let mut paths: Vec<PathBuf> = mounts
+pub fn writable(mounts: &[Mount]) -> Vec<PathBuf> {
+    mounts
         .iter()
         .filter_map(|m| match m {
             Mount::Tmpfs { to, read_only: false, .. } if to != Path::new("/dev") => Some(to.clone()),
             _ => None,
         })
-        .collect();
-    if host_devices(policy) {
-        paths.push(PathBuf::from("/dev/shm"));
-    }
-    paths
+        .collect()
+}
+
+/// What `devices.allow` names and the host has below /dev: not what a link there leads to elsewhere, and never the kernel log.
+pub fn allowed_devices<'a>(
+    policy: &'a Policy,
+    facts: &'a Facts,
+) -> impl Iterator<Item = (&'a String, &'a Found)> {
+    let found = policy.devices.allow.iter().filter_map(|path| Some((path, facts.at(path)?)));
+    found.filter(|(_, found)| found.real.starts_with("/dev") && found.real != Path::new("/dev/kmsg"))
 }
 
 fn host_devices(policy: &Policy) -> bool {
@@ -174,10 +180,7 @@ fn dev(policy: &Policy, facts: &Facts) -> Vec<Mount> {
     ];
     let links = links.into_iter().chain([("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")]);
     mounts.extend(links.map(|(at, text)| Mount::Link { at: Path::new("/dev").join(at), text: text.into() }));
-    for (path, found) in policy.devices.allow.iter().filter_map(|p| Some((p, facts.at(p)?))) {
-        if found.real == Path::new("/dev/kmsg") {
-            continue;
-        }
+    for (path, found) in allowed_devices(policy, facts) {
         if found.kind == Kind::Directory {
             mounts.push(Mount::Directory { at: path.into(), mode: 0o755 });
             mounts.push(bind(&found.real, Path::new(path), true, true));
@@ -193,6 +196,9 @@ fn dev(policy: &Policy, facts: &Facts) -> Vec<Mount> {
 fn host_dev(facts: &Facts) -> Vec<Mount> {
     let dev = Path::new("/dev");
     let mut mounts = vec![bind(dev, dev, true, false)];
+    if facts.at("/dev/shm").is_some_and(|shm| shm.kind == Kind::Directory) {
+        mounts.push(tmpfs("/dev/shm", 0o1777));
+    }
     if facts.at("/dev/kmsg").is_some() {
         mounts.push(Mount::MaskFile("/dev/kmsg".into()));
     }

@@ -1,7 +1,7 @@
 //! A plan as people and programs read it: `fence plan [--json]`.
 
-use super::Plan;
 use super::mounts::Mount;
+use super::{Plan, Weight};
 use crate::json::Json;
 use crate::rules::shell::quote;
 use std::fmt::Write;
@@ -85,9 +85,8 @@ pub fn json(plan: &Plan) -> Json {
     });
     let environment = plan.environment.changed().map(|(name, value)| (name, Json::Str(value)));
     let notes = plan.notes.iter();
-    let notes = notes
-        .map(|n| object(vec![("degraded", Json::Bool(n.degraded)), ("text", Json::str(&n.text))]))
-        .collect();
+    let notes =
+        notes.map(|n| object(vec![("weight", Json::str(weight(n))), ("text", Json::str(&n.text))])).collect();
     let listeners = plan.listeners.iter();
     let listeners = listeners
         .map(|l| object(vec![("port", Json::Int(l.port.into())), ("purpose", Json::str(l.purpose))]));
@@ -185,6 +184,14 @@ fn rule(rule: &crate::tables::syscalls::Rule) -> String {
     format!("{:<26} {}: {}", rule.name, rule.action, rule.why)
 }
 
+fn weight(note: &super::Note) -> &'static str {
+    match note.weight {
+        Weight::Remark => "remark",
+        Weight::Degraded => "degraded",
+        Weight::Unenforced => "not enforced",
+    }
+}
+
 fn note(note: &super::Note) -> String {
-    format!("{} {}", if note.degraded { "degraded:" } else { "remark:" }, note.text)
+    format!("{}: {}", weight(note), note.text)
 }

@@ -9,7 +9,8 @@ use crate::facts::{Descriptor, Facts, Found, Kind};
 use crate::plan::{command, private, wanted};
 use crate::rules::glob;
 use crate::sys;
-use crate::tables::protected::DEPTH;
+use crate::tables::protected::Where::Everywhere;
+use crate::tables::protected::{DEPTH, names as protected_names};
 use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fcntl_getfl, fstat, open, readlinkat};
 use rustix::termios::isatty;
 use std::ffi::OsStr;
@@ -20,7 +21,14 @@ use std::path::{Component, Path, PathBuf};
 const PIPEFS: u64 = 0x5049_5045;
 
 /// Looks at everything that the plan for this policy and run depends on. `cwd` and `home` are the caller's.
-pub fn look(policy: &Policy, run: &Run, cwd: &Path, home: Option<&Path>) -> Result<Facts> {
+/// `policy_files` are those that the policy was read from.
+pub fn look(
+    policy: &Policy,
+    run: &Run,
+    cwd: &Path,
+    home: Option<&Path>,
+    policy_files: &[PathBuf],
+) -> Result<Facts> {
     let mut facts = Facts {
         cwd: cwd.to_path_buf(),
         home: home.map(Path::to_path_buf),
@@ -42,11 +50,17 @@ pub fn look(policy: &Policy, run: &Run, cwd: &Path, home: Option<&Path>) -> Resu
         add(&mut facts, path);
     }
     facts.read_only_stdio = read_only_stdio();
+    facts.policy_files = policy_files.to_vec();
+    policy_files.iter().for_each(|path| add(&mut facts, path.clone()));
     facts.executable = std::fs::read_link("/proc/self/exe").ok();
     facts.executable.clone().into_iter().for_each(|path| add(&mut facts, path));
     look_at_words(&mut facts, run);
     root_entries(&mut facts, empty_root);
     let names = search(&mut facts, policy)?;
+    // What globs make writable has protected names too.
+    for root in wanted::writable_roots(policy, &facts) {
+        protected_names(Everywhere).for_each(|name| add(&mut facts, root.join(name)));
+    }
     aliases(&mut facts, policy, cwd, home);
     protected(&mut facts, policy, names)?;
     Ok(facts)
@@ -122,7 +136,21 @@ fn add(facts: &mut Facts, path: PathBuf) {
     let found = find_below_canonical(facts, &path).unwrap_or_else(|| find_with_links(&path));
     if let Some(found) = found {
         facts.paths.insert(path, found);
+    } else if let Some(closed) = closed_by(&path).and_then(|above| own_directory(above, facts.uid)) {
+        facts.blocked.insert(path, closed);
     }
+}
+
+/// The directory whose permissions keep the caller from looking `path` up.
+fn closed_by(path: &Path) -> Option<&Path> {
+    let refused = rustix::fs::stat(path).is_err_and(|errno| errno == rustix::io::Errno::ACCESS);
+    path.ancestors().skip(1).find(|above| refused && rustix::fs::stat(*above).is_ok())
+}
+
+/// A directory that belongs to the caller, who can change its permissions.
+fn own_directory(path: &Path, uid: u32) -> Option<Found> {
+    let own = rustix::fs::stat(path).is_ok_and(|stat| stat.st_uid == uid);
+    find_with_links(path).filter(|found| own && found.kind == Kind::Directory)
 }
 
 /// The same as [`find`], with the symbolic links on the way.
@@ -232,6 +260,7 @@ fn search(facts: &mut Facts, policy: &Policy) -> Result<Names> {
     let wanted = Wanted { top: &facts.cwd, depth: DEPTH, git_config };
     let found = walk::expand(&patterns, &facts.cwd, facts.home.as_deref(), writable.then_some(wanted))?;
     facts.unread = found.unread_places();
+    facts.closed = found.closed.iter().filter_map(|path| own_directory(path, facts.uid)).collect();
     for (pattern, paths) in patterns.into_iter().zip(found.matches) {
         facts.globs.insert(pattern, paths.iter().filter_map(|path| find_with_links(path)).collect());
     }
@@ -377,7 +406,7 @@ pub fn release() -> String {
 pub fn try_namespaces() -> std::result::Result<(), String> {
     let policy = Policy::default();
     let run = Run { command: Command::Argv(vec!["/".into()]), ..Run::default() };
-    let answer = look(&policy, &run, Path::new("/"), None)
+    let answer = look(&policy, &run, Path::new("/"), None, &[])
         .and_then(|facts| crate::plan::plan(&policy, &run, &facts))
         .and_then(|plan| crate::launch::run(&plan, &[], 0, crate::trace::Steps::new("probe")));
     match answer {

@@ -28,27 +28,51 @@ impl Table {
         Table { mounts, repeated }
     }
 
-    /// Other paths of the file or directory at the canonical `path`: those that lead there now.
+    /// Other paths of the file or directory at the canonical `path`, and of what is in it: those that lead there now.
     pub fn other_paths(&self, path: &Path) -> Vec<PathBuf> {
+        let mut all = self.whole(path);
+        all.extend(self.parts(path));
+        all
+    }
+
+    /// Mounts of something below `path`.
+    fn parts(&self, path: &Path) -> Vec<PathBuf> {
+        let Some((mount, inside)) = self.repeated_mount(path) else { return Vec::new() };
+        let same = self.mounts.iter().filter(|m| m.device == mount.device && *m != mount);
+        let part = |m: &Mount| {
+            let below = m.root.strip_prefix(&inside).ok().filter(|below| !below.as_os_str().is_empty())?;
+            (identity(&m.point) == identity(&path.join(below)) && !m.point.starts_with(path))
+                .then(|| m.point.clone())
+        };
+        same.filter_map(part).collect()
+    }
+
+    fn whole(&self, path: &Path) -> Vec<PathBuf> {
         let candidates = self.candidates(path);
-        let identity = |path: &Path| stat(path).ok().map(|stat| (stat.st_dev, stat.st_ino));
         let this = if candidates.is_empty() { None } else { identity(path) };
         candidates.into_iter().filter(|other| this.is_some() && identity(other) == this).collect()
     }
 
-    fn candidates(&self, path: &Path) -> Vec<PathBuf> {
+    /// The mount that `path` is on, and its place in that file system, when the same is mounted elsewhere too.
+    fn repeated_mount(&self, path: &Path) -> Option<(&Mount, PathBuf)> {
         // The last mount over the longest prefix is the one that shows.
         let covering = self.mounts.iter().filter(|m| path.starts_with(&m.point));
-        let Some(mount) = covering.max_by_key(|m| m.point.components().count()) else { return Vec::new() };
-        if self.repeated.get(&mount.device).is_none_or(|times| *times < 2) {
-            return Vec::new();
-        }
-        let Ok(rest) = path.strip_prefix(&mount.point) else { return Vec::new() };
-        let inside = mount.root.join(rest);
+        let mount = covering.max_by_key(|m| m.point.components().count())?;
+        let repeated = self.repeated.get(&mount.device).is_some_and(|times| *times > 1);
+        let inside = joined(&mount.root, path.strip_prefix(&mount.point).ok()?);
+        repeated.then_some((mount, inside))
+    }
+
+    fn candidates(&self, path: &Path) -> Vec<PathBuf> {
+        let Some((mount, inside)) = self.repeated_mount(path) else { return Vec::new() };
         let same = self.mounts.iter().filter(|m| m.device == mount.device && *m != mount);
         let paths = same.filter_map(|m| Some(joined(&m.point, inside.strip_prefix(&m.root).ok()?)));
         paths.filter(|other| other != path).collect()
     }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    stat(path).ok().map(|stat| (stat.st_dev, stat.st_ino))
 }
 
 /// `join` that adds no slash for the directory itself.

@@ -41,6 +41,8 @@ pub struct Expansion {
     pub unread: Vec<(PathBuf, i32)>,
     /// How many there were.
     pub unread_count: usize,
+    /// Those of them that permissions close: whoever owns one can open it again.
+    pub closed: Vec<PathBuf>,
     /// Entries looked at.
     pub entries: u64,
 }
@@ -365,6 +367,10 @@ impl<'a> Walk<'a> {
             return;
         }
         self.out.unread_count += 1;
+        if errno == Errno::ACCESS {
+            let path = name.map_or_else(|| self.path.clone(), |name| self.child_path(name));
+            self.out.closed.push(OsString::from_vec(path).into());
+        }
         if self.out.unread.len() < MOST_NOTES {
             let path = name.map_or_else(|| self.path.clone(), |name| self.child_path(name));
             self.out.unread.push((OsString::from_vec(path).into(), errno.raw_os_error()));

@@ -45,6 +45,9 @@ pub const PROTECTED: &[Protected] = &[
     home(".config/git", "git obeys it as it does ~/.gitconfig"),
     home(".config/autostart", "the desktop starts what it names"),
     home(".config/systemd/user", "the service manager starts what it names"),
+    home(".config/fence", "fence itself obeys it where no other policy is named"),
+    home_file(".fence.jsonc", "as .config/fence"),
+    home_file(".fence.json", "as .config/fence"),
 ];
 
 const fn file(name: &'static str, why: &'static str) -> Protected {
@@ -57,6 +60,10 @@ const fn directory(name: &'static str, why: &'static str) -> Protected {
 
 const fn home(name: &'static str, why: &'static str) -> Protected {
     Protected { name, directory: true, place: Where::Home, why }
+}
+
+const fn home_file(name: &'static str, why: &'static str) -> Protected {
+    Protected { name, directory: false, place: Where::Home, why }
 }
 
 /// The names that are protected in one kind of place.

@@ -21,3 +21,4 @@ mod search;
 mod smoke;
 mod status;
 mod syscalls;
+mod twice;

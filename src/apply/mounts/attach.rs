@@ -4,7 +4,7 @@
 use super::open::open_below;
 use crate::error::Result;
 use crate::mountinfo;
-use crate::sys::mount::{NODEV, NOEXEC, NOSUID, RDONLY, has_set_attributes, set_attributes};
+use crate::sys::mount::{NODEV, NOEXEC, NOSUID, RDONLY, set_attributes};
 use rustix::fs::{CWD, OFlags, StatVfsMountFlags, fstatvfs, open};
 use rustix::io::Errno;
 use rustix::mount::{
@@ -28,9 +28,9 @@ pub(super) enum Attach {
 }
 
 impl Attach {
-    /// Asks the kernel.
-    pub(super) fn new() -> Result<Attach> {
-        if has_set_attributes() {
+    /// By descriptor where the kernel has mount_setattr.
+    pub(super) fn new(by_descriptor: bool) -> Result<Attach> {
+        if by_descriptor {
             return Ok(Attach::Descriptors);
         }
         let table = std::fs::read("/proc/self/mountinfo").map_err(|e| {
@@ -166,9 +166,10 @@ impl Attach {
 
 const CLONE: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE.union(OpenTreeFlags::OPEN_TREE_CLOEXEC);
 
-/// Lays a detached tree over `/`. The mount below is made private first, or the tree would appear on the host.
+/// Lays a detached tree over `/`. All mounts below are made private first: the tree would appear on the host, and when the
+/// old root is detached, what is mounted on a shared mount would be unmounted there too.
 fn over_root(tree: &OwnedFd) -> Answer<()> {
-    mount_change("/", MountPropagationFlags::PRIVATE)?;
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
     move_mount(tree, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
 }
 

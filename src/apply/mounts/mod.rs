@@ -22,8 +22,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// Carries the table out and enters the new root.
-pub(super) fn build(table: &[Mount], steps: &mut Steps) -> Result<()> {
-    let attach = Attach::new()?;
+pub(super) fn build(table: &[Mount], by_descriptor: bool, steps: &mut Steps) -> Result<()> {
+    let attach = Attach::new(by_descriptor)?;
     let mut rows = table.iter();
     let root = match rows.next() {
         Some(Mount::EmptyRoot) => attach.empty_root(),
@@ -69,7 +69,7 @@ impl Tree {
                 }
                 let flags = NOSUID | if *read_only { RDONLY } else { 0 } | if *devices { 0 } else { NODEV };
                 match self.bind(from, to, flags) {
-                    Err(Errno::NOENT) if *may_be_gone => Ok(()),
+                    Err(Errno::NOENT) if *may_be_gone => gone(Errno::NOENT, from),
                     other => other.map_err(|e| cannot("bind", from, e)),
                 }
             }
@@ -161,7 +161,9 @@ impl Tree {
         if let Some(null) = &self.null {
             return self.attach.bind(null.as_fd(), at, target.as_fd(), flags, false).map(drop);
         }
-        let null = open_host(Path::new("/dev/null"))?;
+        // Its absence must not look like that of the file to hide.
+        let null = open_host(Path::new("/dev/null"))
+            .map_err(|e| if e == Errno::NOENT { Errno::NODEV } else { e })?;
         must_be(FileType::CharacterDevice, &null, true)?;
         self.null =
             Some(self.attach.bind(null.as_fd(), Path::new("/dev/null"), target.as_fd(), flags, false)?);
@@ -169,29 +171,33 @@ impl Tree {
     }
 
     fn file(&self, at: &Path) -> std::result::Result<(), Errno> {
-        let (parent, name) = self.parent(at)?;
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
-        match openat(parent, name, flags, Mode::from_raw_mode(0o644)) {
-            Ok(_) | Err(Errno::EXIST) => Ok(()),
-            Err(errno) => Err(errno),
-        }
+        self.make(at, |parent, name| openat(parent, name, flags, Mode::from_raw_mode(0o644)))
     }
 
     fn link(&self, at: &Path, text: &Path) -> std::result::Result<(), Errno> {
-        let (parent, name) = self.parent(at)?;
-        match symlinkat(text, parent, name) {
-            Ok(()) | Err(Errno::EXIST) => Ok(()),
-            Err(errno) => Err(errno),
-        }
+        self.make(at, |parent, name| symlinkat(text, parent, name))
     }
 
-    fn parent<'a>(&self, at: &'a Path) -> std::result::Result<(OwnedFd, &'a std::ffi::OsStr), Errno> {
+    /// Makes something in the directory above `at`, which is made too where it is missing.
+    fn make<T>(
+        &self,
+        at: &Path,
+        make: impl FnOnce(BorrowedFd<'_>, &std::ffi::OsStr) -> std::result::Result<T, Errno>,
+    ) -> std::result::Result<(), Errno> {
         let (top, rest) = self.base(at);
+        let name = at.file_name().ok_or(Errno::INVAL)?;
         let parent = rest.parent().unwrap_or(Path::new(""));
-        if !parent.as_os_str().is_empty() {
+        let made = if parent.as_os_str().is_empty() {
+            make(top, name)
+        } else {
             make_directories(top, parent, 0o755)?;
+            make(open_below(top, parent)?.as_fd(), name)
+        };
+        match made {
+            Ok(_) | Err(Errno::EXIST) => Ok(()),
+            Err(errno) => Err(errno),
         }
-        Ok((open_below(top, parent)?, at.file_name().ok_or(Errno::INVAL)?))
     }
 
     /// A symbolic link can be a mount point like anything else when it is named by a descriptor.
@@ -224,8 +230,10 @@ fn must_be(kind: FileType, file: &OwnedFd, wanted: bool) -> std::result::Result<
 /// What is gone needs no mask.
 fn gone(errno: Errno, at: &Path) -> Result<()> {
     match errno {
-        Errno::NOENT => Ok(()),
-        errno => Err(cannot("hide", at, errno)),
+        // A directory above that is gone was moved, with the file in it.
+        Errno::NOENT if at.parent().is_some_and(|above| open_host(above).is_ok()) => Ok(()),
+        Errno::NOENT => Err(cannot("cover", at, Errno::STALE)),
+        errno => Err(cannot("cover", at, errno)),
     }
 }
 
@@ -246,9 +254,8 @@ fn become_root(root: &OwnedFd) -> Result<()> {
 fn cannot(doing: &str, path: &Path, errno: Errno) -> Failure {
     let failure = failed(&format!("{doing} {}", path.display()), errno);
     match errno {
-        Errno::STALE => {
-            failure.hint("the host changed it from a file to a directory or back just now; run fence again")
-        }
+        Errno::STALE => failure.hint("the host moved or replaced it just now; run fence again"),
+        Errno::NODEV => failure.hint("hiding a file takes the host's /dev/null, which is missing"),
         Errno::LOOP => failure.hint("a part of the path became a symbolic link just now; run fence again"),
         Errno::NOSPC => failure.hint("there are more mounts than sysctl fs.mount-max allows"),
         _ => failure,

@@ -49,17 +49,20 @@ fn walk(mut at: OwnedFd, path: &Path) -> Result<OwnedFd, Errno> {
 /// `mkdir -p` in the new tree. Only the last directory gets `mode`; what exists stays as it is.
 pub(super) fn make_directories(root: BorrowedFd<'_>, path: &Path, mode: u32) -> Result<(), Errno> {
     let names: Vec<_> = path.components().filter(|c| matches!(c, Component::Normal(_))).collect();
-    let mut at = root.try_clone_to_owned().map_err(|_| Errno::MFILE)?;
+    let mut below: Option<OwnedFd> = None;
     for (i, name) in names.iter().enumerate() {
-        let mode = if i + 1 == names.len() { mode } else { 0o755 };
+        let at = below.as_ref().map_or(root, AsFd::as_fd);
+        let last = i + 1 == names.len();
         let name = Path::new(name.as_os_str());
-        match mkdirat(&at, name, Mode::from_raw_mode(mode)) {
+        match mkdirat(at, name, Mode::from_raw_mode(if last { mode } else { 0o755 })) {
             Ok(()) | Err(Errno::EXIST) => {}
             // A read-only file system answers EROFS before EEXIST: fine when the directory is there.
-            Err(Errno::ROFS) if rustix::fs::statat(&at, name, AtFlags::SYMLINK_NOFOLLOW).is_ok() => {}
+            Err(Errno::ROFS) if rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW).is_ok() => {}
             Err(errno) => return Err(errno),
         }
-        at = open_below(at.as_fd(), name)?;
+        if !last {
+            below = Some(open_below(at, name)?);
+        }
     }
     Ok(())
 }
