@@ -73,7 +73,7 @@ fn the_best_file_is_found_alone() {
         let loaded = dir.load();
         assert_eq!(loaded.source, Source::Project(path.clone()));
         assert!(!loaded.policy.allow_pty, "nothing is merged by itself");
-        assert_eq!(loaded.chain, [format!("project config: {}", path.display())]);
+        assert_eq!(loaded.file_paths, [path]);
     }
     // A directory of that name is passed over; a link to a file is as good as the file.
     fs::create_dir(dir.path("project/sub/deep/fence.jsonc")).unwrap();
@@ -147,6 +147,7 @@ fn extends_leads_to_files_templates_and_the_user_file() {
             "builtin template: git-readonly".to_string(),
         ]
     );
+    assert_eq!(loaded.file_paths, [root, middle, legacy]);
     let deny = loaded.policy.command.deny;
     assert_eq!(
         (deny.first().unwrap().as_str(), &deny[deny.len() - 2..]),

@@ -98,6 +98,8 @@ pub struct Loaded {
     pub source: Source,
     /// For people: the source, then each step of `extends`.
     pub chain: Vec<String>,
+    /// Every file that was read.
+    pub file_paths: Vec<PathBuf>,
     /// What a tolerant reading let pass.
     pub warnings: Vec<String>,
 }
@@ -139,6 +141,7 @@ pub fn load(
         env,
         tolerant: allow_degraded,
         chain: vec![],
+        file_paths: vec![],
         real_paths: vec![],
         based: false,
         warnings,
@@ -152,8 +155,8 @@ pub fn load(
     }
     let mut policy = merged.policy.clone();
     policy.filesystem.default_deny_read |= policy.filesystem.strict_deny_read;
-    let Loader { chain, warnings, .. } = loader;
-    Ok(Loaded { policy, merged, source, chain, warnings })
+    let Loader { chain, file_paths, warnings, .. } = loader;
+    Ok(Loaded { policy, merged, source, chain, file_paths, warnings })
 }
 
 /// The file that `-s` names, absolute.
@@ -208,6 +211,7 @@ struct Loader<'e> {
     env: &'e Env,
     tolerant: bool,
     chain: Vec<String>,
+    file_paths: Vec<PathBuf>,
     real_paths: Vec<PathBuf>,
     based: bool,
     warnings: Vec<String>,
@@ -309,6 +313,7 @@ impl Loader<'_> {
 
     fn bytes(&mut self, path: &Path, stage: &str) -> Result<Vec<u8>> {
         self.real_paths.push(disk::real(path));
+        self.file_paths.push(path.to_path_buf());
         let named = self.named.as_deref() == Some(path);
         if !named && !disk::is_small_file(path) {
             return Err(Failure::new(format!("{stage}: {} is no file of at most 16 MiB", path.display())));
