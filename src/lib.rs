@@ -22,6 +22,7 @@ pub mod probe;
 pub mod rules;
 pub mod sys;
 pub mod tables;
+pub mod text;
 pub mod trace;
 
 #[cfg(test)]

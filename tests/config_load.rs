@@ -123,7 +123,7 @@ fn a_template_wins_over_a_named_file() {
     assert!(policy.network.allowed_domains.iter().all(|name| !name.starts_with('@')));
     assert_eq!(
         load(None, Some("nope"), &dir.env(), false).unwrap_err().to_string(),
-        "failed to load template: template \"nope\" not found\nUse --list-templates to see available templates"
+        "failed to load template: template \"nope\" not found; Use --list-templates to see available templates"
     );
 }
 

@@ -20,7 +20,7 @@ pub fn run(command: &ConfigCommand) -> Result<u8> {
             run_show(settings.as_deref(), template.as_deref(), &env)?
         }
         ConfigCommand::Init { template, minimal, output, force, print, scaffold } => {
-            let template = extended(template.as_deref(), *minimal)?;
+            let template = if *minimal { None } else { Some(extended(template.as_deref())?) };
             let json = init::document(template, *scaffold);
             if *print {
                 say(&json)?;
@@ -33,9 +33,6 @@ pub fn run(command: &ConfigCommand) -> Result<u8> {
 }
 
 fn run_show(settings: Option<&OsStr>, template: Option<&str>, env: &Env) -> Result<()> {
-    if settings.is_some() && template.is_some() {
-        return Err(exclusive("settings template", "settings template"));
-    }
     let loaded = load(settings, template, env, false)?;
     let told = io::stderr().write_all(show::chain(&loaded.chain).as_bytes());
     told.map_err(|e| failed("cannot write to standard error", &e))?;
@@ -56,17 +53,10 @@ fn run_init(template: Option<&str>, json: &str, path: PathBuf, force: bool) -> R
     say(&format!("Created {created}\nWritten to {path:?}\n"))
 }
 
-/// What the new file extends: `code` unless told otherwise.
-fn extended(template: Option<&str>, minimal: bool) -> Result<Option<&str>> {
-    match (template, minimal) {
-        (Some(_), true) => Err(exclusive("template minimal", "minimal template")),
-        (None, true) => Ok(None),
-        (name, false) => {
-            let found = templates::find(name.unwrap_or("code"));
-            let found = found.map_err(|e| Failure::new(format!("{e}{}", templates::SEE_LIST)))?;
-            Ok(Some(found.name))
-        }
-    }
+/// What a new file that is not minimal extends: `code` unless told otherwise.
+fn extended(template: Option<&str>) -> Result<&'static str> {
+    let found = templates::find(template.unwrap_or("code")).map_err(|e| e.hint(templates::SEE_LIST))?;
+    Ok(found.name)
 }
 
 fn target(output: Option<&OsStr>, env: &Env) -> Result<PathBuf> {
@@ -84,12 +74,6 @@ fn confirmed(question: &str) -> Result<bool> {
     let mut answer = String::new();
     io::stdin().read_line(&mut answer).map_err(|e| failed("cannot read the answer", &e))?;
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
-}
-
-fn exclusive(group: &str, given: &str) -> Failure {
-    Failure::new(format!(
-        "if any flags in the group [{group}] are set none of the others can be; [{given}] were all set"
-    ))
 }
 
 fn say(text: &str) -> Result<()> {
@@ -110,24 +94,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn flags_that_exclude_each_other_are_refused() {
-        let both = ConfigCommand::Show { settings: Some("a".into()), template: Some("b".into()) };
-        assert_eq!(
-            run(&both).unwrap_err().to_string(),
-            "if any flags in the group [settings template] are set none of the others can be; \
-             [settings template] were all set"
-        );
-        assert!(extended(Some("code"), true).is_err());
-    }
-
-    #[test]
     fn a_new_file_extends_a_template_that_exists() {
-        assert_eq!(extended(None, false), Ok(Some("code")));
-        assert_eq!(extended(None, true), Ok(None));
-        assert_eq!(extended(Some("hermes.json"), false), Ok(Some("hermes")));
+        assert_eq!(extended(None), Ok("code"));
+        assert_eq!(extended(Some("hermes.json")), Ok("hermes"));
         assert_eq!(
-            extended(Some("nope"), false).unwrap_err().to_string(),
-            "template \"nope\" not found\nUse --list-templates to see available templates"
+            extended(Some("nope")).unwrap_err().to_string(),
+            "template \"nope\" not found; Use --list-templates to see available templates"
         );
     }
 

@@ -46,13 +46,6 @@ pub(super) static LANDLOCK: &[Flag<Landlock>] = &[
         group: "Rules",
     },
     Flag {
-        long: "debug",
-        short: Some(b'd'),
-        set: Set::Switch(|t, on| t.command.debug = on),
-        help: "Report what is applied",
-        group: "Output",
-    },
-    Flag {
         long: "help",
         short: Some(b'h'),
         set: Set::Switch(|t, on| t.help = on),
@@ -86,17 +79,16 @@ fn ports(flag: &str, values: &[OsString]) -> Result<Vec<u16>> {
 
 /// `fence --landlock-apply [--debug] [--] cmd…`, the original's form.
 pub(super) fn landlock_apply(words: Vec<OsString>) -> Result<Invocation> {
-    static FLAGS: &[Flag<bool>] = &[Flag {
+    static FLAGS: &[Flag<()>] = &[Flag {
         long: "debug",
         short: None,
-        set: Set::Switch(|t, on| *t = on),
-        help: "Report what is applied",
+        set: Set::Switch(|(), _| {}),
+        help: "Taken because the original takes it; without effect",
         group: "Output",
     }];
-    let mut debug = false;
-    let rest = scan(FLAGS, words, &mut debug)?;
+    let rest = scan(FLAGS, words, &mut ())?;
     let command = something(rest.words, "fence --landlock-apply -- CMD")?;
-    Ok(Invocation::Landlock(LandlockCommand { from_policy: true, debug, command, ..Default::default() }))
+    Ok(Invocation::Landlock(LandlockCommand { from_policy: true, command, ..Default::default() }))
 }
 
 /// The flags of `fence seccomp` as typed.

@@ -162,11 +162,5 @@ pub(super) fn exclusive(names: [&str; 2], given: [bool; 2]) -> Result<()> {
     if given != [true, true] {
         return Ok(());
     }
-    let mut sorted = names;
-    sorted.sort_unstable();
-    Err(Failure::new(format!(
-        "if any flags in the group [{}] are set none of the others can be; [{}] were all set",
-        names.join(" "),
-        sorted.join(" ")
-    )))
+    Err(Failure::new(format!("use --{} or --{}, not both", names[0], names[1])))
 }

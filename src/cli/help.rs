@@ -21,16 +21,15 @@ pub(super) fn run() -> String {
         "Sub-commands (for a program of such a name write it after --):\n  \
          plan         Show what a run would do, and do nothing\n  \
          config       Show the configuration, or write a first one\n  \
-         features     Show what this system offers to a sandbox\n  \
+         features     Show what a run needs of this system\n  \
          landlock     Apply Landlock rules alone, then run a command\n  \
          seccomp      Install the system call filter alone, then run a command\n  \
-         supervise    Decide on the programs that a sandbox starts (used by fence itself)\n  \
+         supervise    Not in this build\n  \
          help         Show this text, or that of a sub-command\n\n\
          Examples:\n  \
          fence npm test\n  \
          fence -t code -- make\n  \
-         fence -c 'make && make test'\n  \
-         fence -p 3000 npm run dev\n\n\
+         fence -c 'make && make test'\n\n\
          Exit status: that of the command, 128 + N when signal N ended it; 125 fence failed or refused,\n\
          126 the command is denied or not executable, 127 it was not found.\n",
     )
@@ -80,7 +79,7 @@ pub(super) fn seccomp() -> String {
 /// `fence features --help`
 pub(super) fn features() -> String {
     page(
-        "Tries everything that a sandbox can be built from, and says what is missing, why, and how to get it.\n\n\
+        "Asks the kernel for what this build needs of it: seccomp, Landlock, mount_setattr and namespaces.\n\n\
          Usage:\n  fence features [--json]\n",
         &sections(applets::FEATURES),
         "",
@@ -90,7 +89,7 @@ pub(super) fn features() -> String {
 /// `fence supervise --help`
 pub(super) fn supervise() -> String {
     page(
-        "Decides on the programs that a sandbox starts; fence starts it by itself where it is needed.\n\n\
+        "Not in this build: there is no exec supervisor, and command.deny is checked before the command starts.\n\n\
          Usage:\n  fence supervise\n",
         &sections(applets::SUPERVISE),
         "",

@@ -193,8 +193,6 @@ pub struct LandlockCommand {
     pub bind: Vec<u16>,
     /// `--landlock-apply`: rules from the policy in FENCE_CONFIG_JSON, working directory readable.
     pub from_policy: bool,
-    /// `--debug`
-    pub debug: bool,
     /// What to run.
     pub command: Vec<OsString>,
 }

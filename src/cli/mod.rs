@@ -19,7 +19,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 pub use invocation::*;
-pub use texts::{list_templates, version};
+pub use texts::version;
 
 use crate::error::{Failure, Result};
 

@@ -86,8 +86,8 @@ pub(super) static FLAGS: &[Flag<Typed>] = &[
         long: "port",
         short: Some(b'p'),
         set: Set::Value("[ADDR:]PORT", |t, v| t.ports.push(v)),
-        help: "Let connections from outside reach this port of the command (repeatable); on 127.0.0.1 unless an \
-               address is given",
+        help: "Let connections from outside reach this port of the command (repeatable). Not in this build: the run is \
+               refused, or goes on without it under --allow-degraded",
         group: POLICY,
     },
     Flag {
@@ -108,8 +108,8 @@ pub(super) static FLAGS: &[Flag<Typed>] = &[
         long: "service-execution-model",
         short: None,
         set: Set::Value("MODEL", |t, v| t.model = v),
-        help: "Where services that the command starts run: in-sandbox (default) or on-host, as with a container \
-               engine's socket",
+        help: "Where services that the command starts run: in-sandbox (default) or on-host, which this build refuses \
+               unless --allow-degraded is given",
         group: POLICY,
     },
     Flag {
@@ -123,7 +123,7 @@ pub(super) static FLAGS: &[Flag<Typed>] = &[
         long: "engine",
         short: None,
         set: Set::Value("ENGINE", |t, v| t.engine = v),
-        help: "auto (default: the first that works), native, bwrap or landlock",
+        help: "auto (default) or native, which are the same in this build; bwrap and landlock are refused",
         group: SANDBOX,
     },
     Flag {
@@ -131,7 +131,7 @@ pub(super) static FLAGS: &[Flag<Typed>] = &[
         short: None,
         set: Set::Value("LIST", |t, v| t.require.push(v)),
         help: "Refuse to run without these layers: userns, netns, pidns, seccomp, landlock, landlock-net, argv, \
-               monitor, or all; separated by commas (repeatable)",
+               monitor, or all; separated by commas (repeatable). This build has no landlock-net, argv and monitor",
         group: SANDBOX,
     },
     Flag {
@@ -145,7 +145,7 @@ pub(super) static FLAGS: &[Flag<Typed>] = &[
         long: "monitor",
         short: Some(b'm'),
         set: Set::Switch(|t, on| t.run.monitor = on),
-        help: "Report what was denied",
+        help: "Report what was denied. Shows nothing in this build",
         group: OUTPUT,
     },
     Flag {
@@ -180,7 +180,7 @@ pub(super) static FLAGS: &[Flag<Typed>] = &[
         long: "linux-features",
         short: None,
         set: Set::Switch(|t, on| t.features = on),
-        help: "Show what this system offers to a sandbox",
+        help: "Show what a run needs of this system",
         group: INFORMATION,
     },
     Flag {

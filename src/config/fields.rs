@@ -1,6 +1,7 @@
 //! The one table of settings: reading, merging and printing all walk it, so a key is named once.
 
 use super::Policy;
+use crate::text::distance;
 
 /// One configuration file as a value. A switch that is off, an empty text, a zero and an empty list mean unset:
 /// merging can't tell them apart either.
@@ -155,22 +156,6 @@ pub fn nearest(section: &str, name: &str) -> Option<&'static str> {
         FIELDS.iter().map(|field| field.path).find(|path| last(path).eq_ignore_ascii_case(name))
     };
     near.map(|(_, known)| known).or_else(same_elsewhere)
-}
-
-/// Edits (insert, delete, replace a letter) that make `b` of `a`.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

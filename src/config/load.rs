@@ -224,7 +224,7 @@ impl Loader<'_> {
         let (label, path) = match source {
             Source::Template(name) => {
                 let context =
-                    |e| Failure::new(format!("failed to load template: {e}{}", templates::SEE_LIST));
+                    |e| Failure::new(format!("failed to load template: {e}")).hint(templates::SEE_LIST);
                 return self.template(name).map_err(context);
             }
             Source::Default(path) => {

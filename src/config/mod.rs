@@ -20,5 +20,4 @@ pub mod templates;
 pub mod validate;
 
 pub use load::{Env, Loaded, Source, load};
-pub use notice::allows_more_than_default;
 pub use policy::Policy;

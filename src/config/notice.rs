@@ -26,11 +26,6 @@ pub fn loosened(policy: &Policy) -> Vec<&'static str> {
     rows.into_iter().filter(|(_, loose)| *loose).map(|(path, _)| path).collect()
 }
 
-/// Whether `policy` allows anything that the default does not.
-pub fn allows_more_than_default(policy: &Policy) -> bool {
-    !loosened(policy).is_empty()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,7 +37,7 @@ mod tests {
         policy.filesystem.wsl_interop = Some(false);
         policy.command.use_defaults = Some(true);
         policy.devices.mode = "minimal".into();
-        assert!(!allows_more_than_default(&policy));
+        assert!(loosened(&policy).is_empty());
         policy.filesystem.allow_write.push(".".into());
         policy.command.use_defaults = Some(false);
         assert_eq!(loosened(&policy), ["filesystem.allowWrite", "command.useDefaults"]);

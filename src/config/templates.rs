@@ -46,8 +46,8 @@ pub fn find(name: &str) -> Result<&'static Template, Failure> {
     found.ok_or_else(|| Failure::new(format!("template {name:?} not found")))
 }
 
-/// What a command line adds to `template "NAME" not found`.
-pub const SEE_LIST: &str = "\nUse --list-templates to see available templates";
+/// The hint where a command line names a template that is not there.
+pub const SEE_LIST: &str = "Use --list-templates to see available templates";
 
 /// What `--list-templates` prints.
 pub fn list() -> String {
@@ -78,6 +78,9 @@ mod tests {
         assert!(TEMPLATES.is_sorted_by_key(|template| template.name));
         assert_eq!(find("code.json").unwrap().name, "code");
         assert_eq!(find("nope.json").unwrap_err().to_string(), "template \"nope\" not found");
-        assert!(list().contains("\n  git-readonly         No network"));
+        let text = list();
+        assert!(text.starts_with("Available templates:\n\n  code                 Coding agents: "), "{text}");
+        assert!(text.contains("\n  git-readonly         No network"));
+        assert!(text.ends_with("\n\nUsage: fence -t <template> <command>\nExample: fence -t code -- code\n"));
     }
 }

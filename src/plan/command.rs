@@ -1,9 +1,9 @@
 //! The words that are executed: the user's own, or a shell's with the user's line.
 
 use super::env::{Variable, split_assignments};
-use super::show::quote;
 use crate::cli::{Command, Run};
 use crate::facts::Facts;
+use crate::rules::shell::quote;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 

@@ -1,9 +1,8 @@
 //! Which system calls are judged, and how: the built-in table, what the engine needs, what the user asked for.
 
 use crate::error::{Failure, Result};
-use crate::tables::syscalls::{
-    Action, BLOCKED, BROKERED, EPERM, EXEC, GROUP_KILL, LOCAL_ONLY, Numbers, Rule, SHARED_IPC, all, find,
-};
+use crate::tables::syscalls::{Action, BLOCKED, EPERM, GROUP_KILL, Numbers, Rule, all, find};
+use crate::text::distance;
 
 /// What the filter has to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,52 +13,23 @@ pub struct Options {
     pub deny: Vec<String>,
     /// Landlock cannot scope signals (below ABI 6), so `kill(0)` would reach the caller's script.
     pub guard_group_kill: bool,
-    /// Which sockets may be made.
-    pub sockets: Sockets,
-    /// The IPC namespace is the host's: no SysV IPC, no POSIX queues.
-    pub shared_ipc: bool,
-    /// A supervisor judges every `execve` and `execveat`.
-    pub notify_exec: bool,
-}
-
-/// Which sockets may be made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Sockets {
-    /// Unix, internet and netlink ROUTE: the network namespace does the rest.
-    #[default]
-    Families,
-    /// The network is the host's: TCP alone, and a supervisor answers `connect` and `listen`.
-    Brokered,
-    /// The network is the host's and there is no supervisor: no internet sockets.
-    LocalOnly,
 }
 
 /// Options → rows, in the order in which `fence plan` shows them.
 ///
 /// # Errors
-/// A name that is no system call; an `allow` that would undo a policy of this run.
+/// A name that is no system call.
 pub fn plan(options: &Options) -> Result<Vec<Rule>> {
-    let mut rules = Vec::with_capacity(BLOCKED.len() + GROUP_KILL.len() + BROKERED.len() + SHARED_IPC.len());
+    let mut rules = Vec::with_capacity(BLOCKED.len() + GROUP_KILL.len() + options.deny.len());
     rules.extend_from_slice(BLOCKED);
     if options.guard_group_kill {
         rules.extend_from_slice(GROUP_KILL);
-    }
-    if options.shared_ipc {
-        rules.extend_from_slice(SHARED_IPC);
     }
     let mut allowed = Vec::with_capacity(options.allow.len());
     for name in &options.allow {
         allowed.push(known(name)?.0);
     }
     rules.retain(|rule| !allowed.contains(&rule.name));
-    // What the network and command policy stand on comes after `allow`: lifting it would lift them without a word.
-    for rule in policy(options) {
-        if allowed.contains(&rule.name) {
-            return Err(unsafe_to_allow(rule.name));
-        }
-        put(&mut rules, *rule);
-    }
-    refuse_ways_round(options, &allowed)?;
     for name in &options.deny {
         let (name, numbers) = known(name)?;
         put(&mut rules, denied(name, numbers));
@@ -68,17 +38,6 @@ pub fn plan(options: &Options) -> Result<Vec<Rule>> {
         }
     }
     Ok(rules)
-}
-
-/// The rows that carry out the network and command policy.
-fn policy(options: &Options) -> impl Iterator<Item = &'static Rule> {
-    let sockets: &[Rule] = match options.sockets {
-        Sockets::Families => &[],
-        Sockets::Brokered => BROKERED,
-        Sockets::LocalOnly => LOCAL_ONLY,
-    };
-    let exec: &[Rule] = if options.notify_exec { EXEC } else { &[] };
-    sockets.iter().chain(exec)
 }
 
 /// Adds a row in place of one with the same name.
@@ -91,28 +50,6 @@ fn put(rules: &mut Vec<Rule>, rule: Rule) {
 
 fn denied(name: &'static str, numbers: Numbers) -> Rule {
     Rule { name, numbers, action: Action::Refuse(EPERM), why: "you asked for it" }
-}
-
-/// Calls that would undo a policy of this run when allowed.
-fn refuse_ways_round(options: &Options, allowed: &[&'static str]) -> Result<()> {
-    // A tracer rewrites a verified command after the verdict.
-    const ROUND_EXEC: [&str; 2] = ["ptrace", "process_vm_writev"];
-    // These make and connect sockets where the filter can't see the arguments.
-    const ROUND_SOCKETS: [&str; 4] = ["io_uring_setup", "io_uring_enter", "io_uring_register", "socketcall"];
-    let exec: &[&str] = if options.notify_exec { &ROUND_EXEC } else { &[] };
-    let sockets: &[&str] = if options.sockets == Sockets::Families { &[] } else { &ROUND_SOCKETS };
-    match exec.iter().chain(sockets).find(|name| allowed.contains(name)) {
-        Some(name) => Err(unsafe_to_allow(name)),
-        None => Ok(()),
-    }
-}
-
-fn unsafe_to_allow(name: &str) -> Failure {
-    let rest = match name {
-        "ptrace" | "process_vm_writev" | "execve" | "execveat" => "runtimeExecPolicy \"argv\" rests on it",
-        _ => "without a network namespace the network rules rest on it",
-    };
-    Failure::new(format!("cannot allow the system call {name}: {rest}"))
 }
 
 /// A name's row in the table of all calls, or which one was meant.
@@ -169,21 +106,6 @@ fn older(name: &str) -> &'static [&'static str] {
         | "recvmsg" | "sendmmsg" | "recvmmsg" => &["socketcall"],
         _ => &[],
     }
-}
-
-/// How many letters must be put, taken or changed to make one name of the other.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.bytes().enumerate() {
-            let changed = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(row[j + 1] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]
@@ -244,40 +166,14 @@ mod tests {
     }
 
     #[test]
-    fn policy_is_not_lifted_by_allow() {
-        let argv = Options { notify_exec: true, ..Options::default() };
-        let brokered = Options { sockets: Sockets::Brokered, ..Options::default() };
-        let local = Options { sockets: Sockets::LocalOnly, ..Options::default() };
-        for (options, name) in [
-            (&argv, "ptrace"),
-            (&argv, "execve"),
-            (&brokered, "connect"),
-            (&brokered, "socket"),
-            (&brokered, "io_uring_setup"),
-            (&local, "socketcall"),
-            (&local, "socket"),
-        ] {
-            let options = Options { allow: names(&[name]), ..options.clone() };
-            assert!(plan(&options).is_err(), "{name}");
-        }
-        assert!(plan(&Options { allow: names(&["ptrace"]), ..brokered }).is_ok());
-    }
-
-    #[test]
     fn one_row_per_name() {
-        let options = Options {
-            guard_group_kill: true,
-            sockets: Sockets::Brokered,
-            shared_ipc: true,
-            notify_exec: true,
-            deny: names(&["kill", "socket", "ipc"]),
-            ..Options::default()
-        };
+        let options =
+            Options { guard_group_kill: true, deny: names(&["kill", "socket", "ipc"]), ..Options::default() };
         let rules = plan(&options).unwrap();
         let mut seen: Vec<_> = rules.iter().map(|rule| rule.name).collect();
         seen.sort_unstable();
         seen.dedup();
         assert_eq!(seen.len(), rules.len());
-        assert_eq!(action(&rules, "execve"), Some(Action::Notify));
+        assert_eq!(action(&rules, "socket"), Some(Action::Refuse(EPERM)));
     }
 }

@@ -3,6 +3,7 @@
 use super::mounts::Mount;
 use super::{Plan, Weight};
 use crate::json::Json;
+use crate::rules::shell::quote;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -193,14 +194,4 @@ fn weight(note: &super::Note) -> &'static str {
 
 fn note(note: &super::Note) -> String {
     format!("{}: {}", weight(note), note.text)
-}
-
-/// A word as a shell would need it.
-pub fn quote(word: &str) -> String {
-    let special = |c: char| c.is_whitespace() || "\"'\\$`!*?[](){}<>|&;#".contains(c);
-    if word.is_empty() || word.contains(special) {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    } else {
-        word.into()
-    }
 }

@@ -95,12 +95,6 @@ impl Glob {
         &self.branches
     }
 
-    /// Whether an absolute path, or a directory above it, is one that the pattern names: a rule for a directory holds
-    /// for what is in it.
-    pub fn covers(&self, path: &Path) -> bool {
-        self.branches.iter().any(|branch| branch.reach(path).0)
-    }
-
     /// Whether the pattern names this absolute path; `dir/**` names all in `dir` too.
     pub fn matches(&self, path: &Path) -> bool {
         self.branches.iter().any(|branch| {
@@ -320,7 +314,6 @@ mod tests {
         for (pattern, path, expected) in rows {
             assert_eq!(parse(pattern).matches(Path::new(path)), *expected, "{pattern} {path}");
         }
-        assert!(parse("**/*.d").covers(Path::new("/w/x.d/file")));
         assert!(!parse("**/*.d").matches(Path::new("/w/x.d/file")));
     }
 

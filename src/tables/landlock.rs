@@ -1,4 +1,4 @@
-//! Landlock's rights: which ABI brought each, and what is lost where the kernel is older.
+//! Landlock's rights: which ABI brought each.
 //!
 //! The kernel and the `landlock` crate agree on the bits (a test compares them). ABI 7 (audit flags), 8 (TSYNC, all threads at
 //! once) and what else brought no right has no row here.
@@ -25,15 +25,10 @@ pub struct Right {
     pub bit: u64,
     /// The first ABI that has it.
     pub abi: u32,
-    /// What the kernel does not hold where the right is missing.
-    pub lost: &'static str,
 }
 
 /// The newest ABI that the table knows; newer kernels are used as this one.
 pub const NEWEST_ABI: u32 = 10;
-
-/// The first ABI that scopes signals; below it the seccomp filter guards process groups.
-pub const SIGNAL_SCOPE_ABI: u32 = 6;
 
 /// Run a file.
 pub const EXECUTE: u64 = 1;
@@ -77,39 +72,37 @@ pub const EXECUTE_ONLY: u64 = EXECUTE | READ_FILE;
 /// The rights that mean something on a file that is no directory; the kernel refuses others in such a rule (EINVAL).
 pub const FILE: u64 = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV | RESOLVE_UNIX;
 
-const NO_LANDLOCK: &str = "file rules are carried by mounts alone";
-
-const fn right(kind: Kind, name: &'static str, bit: u64, abi: u32, lost: &'static str) -> Right {
-    Right { kind, name, bit, abi, lost }
+const fn right(kind: Kind, name: &'static str, bit: u64, abi: u32) -> Right {
+    Right { kind, name, bit, abi }
 }
 
 /// Every right, by kind and bit.
 #[rustfmt::skip]
 pub static RIGHTS: &[Right] = &[
-    right(Kind::Fs,     "FS_EXECUTE",                 EXECUTE,       1, NO_LANDLOCK),
-    right(Kind::Fs,     "FS_WRITE_FILE",              WRITE_FILE,    1, NO_LANDLOCK),
-    right(Kind::Fs,     "FS_READ_FILE",               READ_FILE,     1, NO_LANDLOCK),
-    right(Kind::Fs,     "FS_READ_DIR",                READ_DIR,      1, NO_LANDLOCK),
-    right(Kind::Fs,     "FS_REMOVE_DIR",              REMOVE_DIR,    1, NO_LANDLOCK),
-    right(Kind::Fs,     "FS_REMOVE_FILE",             REMOVE_FILE,   1, NO_LANDLOCK),
-    right(Kind::Fs,     "FS_MAKE_CHAR",               MAKE_CHAR,     1, NO_LANDLOCK),
-    right(Kind::Fs,     "FS_MAKE_DIR",                MAKE_DIR,      1, NO_LANDLOCK),
-    right(Kind::Fs,     "FS_MAKE_REG",                MAKE_REG,      1, NO_LANDLOCK),
-    right(Kind::Fs,     "FS_MAKE_SOCK",               MAKE_SOCK,     1, NO_LANDLOCK),
-    right(Kind::Fs,     "FS_MAKE_FIFO",               MAKE_FIFO,     1, NO_LANDLOCK),
-    right(Kind::Fs,     "FS_MAKE_BLOCK",              MAKE_BLOCK,    1, NO_LANDLOCK),
-    right(Kind::Fs,     "FS_MAKE_SYM",                MAKE_SYM,      1, NO_LANDLOCK),
+    right(Kind::Fs,     "FS_EXECUTE",                 EXECUTE,       1),
+    right(Kind::Fs,     "FS_WRITE_FILE",              WRITE_FILE,    1),
+    right(Kind::Fs,     "FS_READ_FILE",               READ_FILE,     1),
+    right(Kind::Fs,     "FS_READ_DIR",                READ_DIR,      1),
+    right(Kind::Fs,     "FS_REMOVE_DIR",              REMOVE_DIR,    1),
+    right(Kind::Fs,     "FS_REMOVE_FILE",             REMOVE_FILE,   1),
+    right(Kind::Fs,     "FS_MAKE_CHAR",               MAKE_CHAR,     1),
+    right(Kind::Fs,     "FS_MAKE_DIR",                MAKE_DIR,      1),
+    right(Kind::Fs,     "FS_MAKE_REG",                MAKE_REG,      1),
+    right(Kind::Fs,     "FS_MAKE_SOCK",               MAKE_SOCK,     1),
+    right(Kind::Fs,     "FS_MAKE_FIFO",               MAKE_FIFO,     1),
+    right(Kind::Fs,     "FS_MAKE_BLOCK",              MAKE_BLOCK,    1),
+    right(Kind::Fs,     "FS_MAKE_SYM",                MAKE_SYM,      1),
     // Below ABI 2 the kernel refuses every such rename in a Landlock domain, so nothing leaks: programs break.
-    right(Kind::Fs,     "FS_REFER",                   REFER,         2, "renames and hard links between directories fail (EXDEV)"),
-    right(Kind::Fs,     "FS_TRUNCATE",                TRUNCATE,      3, "files that can't be written can be emptied, as far as mounts allow it"),
-    right(Kind::Fs,     "FS_IOCTL_DEV",               IOCTL_DEV,     5, "ioctl on device files is not restricted"),
-    right(Kind::Fs,     "FS_RESOLVE_UNIX",            RESOLVE_UNIX,  9, "Unix sockets by path are hidden by mounts alone"),
-    right(Kind::Net,    "NET_BIND_TCP",               1 << 0,        4, "TCP ports are held by the network namespace or seccomp alone"),
-    right(Kind::Net,    "NET_CONNECT_TCP",            1 << 1,        4, "TCP connections are held by the network namespace or seccomp alone"),
-    right(Kind::Net,    "NET_BIND_UDP",               1 << 2,       10, "UDP ports are held by the network namespace or seccomp alone"),
-    right(Kind::Net,    "NET_CONNECT_SEND_UDP",       1 << 3,       10, "UDP is held by the network namespace or seccomp alone"),
-    right(Kind::Scope,  "SCOPE_ABSTRACT_UNIX_SOCKET", 1 << 0,        6, "abstract sockets are held by the network namespace alone"),
-    right(Kind::Scope,  "SCOPE_SIGNAL",               1 << 1,        6, "signals are held by the PID namespace, process groups by seccomp"),
+    right(Kind::Fs,     "FS_REFER",                   REFER,         2),
+    right(Kind::Fs,     "FS_TRUNCATE",                TRUNCATE,      3),
+    right(Kind::Fs,     "FS_IOCTL_DEV",               IOCTL_DEV,     5),
+    right(Kind::Fs,     "FS_RESOLVE_UNIX",            RESOLVE_UNIX,  9),
+    right(Kind::Net,    "NET_BIND_TCP",               1 << 0,        4),
+    right(Kind::Net,    "NET_CONNECT_TCP",            1 << 1,        4),
+    right(Kind::Net,    "NET_BIND_UDP",               1 << 2,       10),
+    right(Kind::Net,    "NET_CONNECT_SEND_UDP",       1 << 3,       10),
+    right(Kind::Scope,  "SCOPE_ABSTRACT_UNIX_SOCKET", 1 << 0,        6),
+    right(Kind::Scope,  "SCOPE_SIGNAL",               1 << 1,        6),
 ];
 
 /// Every right of one kind that an ABI has: what a ruleset for it handles.
@@ -125,11 +118,6 @@ pub fn handled_fs(abi: u32) -> u64 {
     handled(Kind::Fs, abi)
 }
 
-/// `handled_access_net` for an ABI.
-pub fn handled_net(abi: u32) -> u64 {
-    handled(Kind::Net, abi)
-}
-
 /// `scoped` for an ABI.
 pub fn scoped(abi: u32) -> u64 {
     handled(Kind::Scope, abi)
@@ -139,11 +127,6 @@ pub fn scoped(abi: u32) -> u64 {
 /// and not RESOLVE_UNIX: connecting to a socket is a matter of the network rules.
 pub fn write_fs(abi: u32) -> u64 {
     handled_fs(abi) & !IOCTL_DEV & !RESOLVE_UNIX
-}
-
-/// The rights that an ABI lacks.
-pub fn missing(abi: u32) -> impl Iterator<Item = &'static Right> {
-    RIGHTS.iter().filter(move |right| right.abi > abi)
 }
 
 #[cfg(test)]
@@ -157,7 +140,7 @@ mod tests {
         for number in 0..=NEWEST_ABI + 2 {
             let abi = ABI::from(number.cast_signed());
             assert_eq!(handled_fs(number), AccessFs::from_all(abi).bits(), "fs {number}");
-            assert_eq!(handled_net(number), AccessNet::from_all(abi).bits(), "net {number}");
+            assert_eq!(handled(Kind::Net, number), AccessNet::from_all(abi).bits(), "net {number}");
             assert_eq!(scoped(number), Scope::from_all(abi).bits(), "scope {number}");
             assert_eq!(FILE & handled_fs(number), AccessFs::from_file(abi).bits(), "file {number}");
             assert_eq!(READ & handled_fs(number), AccessFs::from_read(abi).bits(), "read {number}");
@@ -198,7 +181,5 @@ mod tests {
     fn write_grants_no_devices_and_no_sockets() {
         assert_eq!(write_fs(1), handled_fs(1));
         assert_eq!(write_fs(10), handled_fs(4));
-        assert_eq!(missing(NEWEST_ABI).count(), 0);
-        assert!(missing(5).any(|right| right.name == "SCOPE_SIGNAL"));
     }
 }

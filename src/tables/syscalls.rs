@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use Action::{Args, Notify};
+use Action::Args;
 use ArgRule::*;
 
 /// An architecture whose calls can be judged.
@@ -58,8 +58,6 @@ pub const EPERM: Errno = Errno(1);
 pub const ENOSYS: Errno = Errno(38);
 /// Protocol not supported.
 pub const EPROTONOSUPPORT: Errno = Errno(93);
-/// Operation not supported: what the kernel says where TCP fast open is off.
-pub const EOPNOTSUPP: Errno = Errno(95);
 /// Address family not supported: what a kernel without the family says (EPERM makes `useradd` and others abort).
 pub const EAFNOSUPPORT: Errno = Errno(97);
 
@@ -69,7 +67,6 @@ impl fmt::Display for Errno {
             EPERM => f.write_str("EPERM"),
             ENOSYS => f.write_str("ENOSYS"),
             EPROTONOSUPPORT => f.write_str("EPROTONOSUPPORT"),
-            EOPNOTSUPP => f.write_str("EOPNOTSUPP"),
             EAFNOSUPPORT => f.write_str("EAFNOSUPPORT"),
             Errno(other) => write!(f, "errno {other}"),
         }
@@ -85,8 +82,6 @@ pub enum Action {
     Refuse(Errno),
     /// Its arguments decide.
     Args(ArgRule),
-    /// The supervisor answers.
-    Notify,
 }
 
 /// How arguments decide: only values in registers, because memory can change after the look.
@@ -104,10 +99,6 @@ pub enum ArgRule {
     SystemClock,
     /// `socket`: Unix, internet, netlink ROUTE.
     Families,
-    /// `socket`: Unix, TCP, netlink ROUTE.
-    BrokeredFamilies,
-    /// `socket`: Unix, netlink ROUTE.
-    LocalFamilies,
     /// `socketpair`: Unix.
     UnixPair,
     /// `socketcall`: not SYS_SOCKET, not SYS_SOCKETPAIR.
@@ -116,10 +107,6 @@ pub enum ArgRule {
     GroupKill,
     /// `pidfd_send_signal`: to a process group only job control.
     GroupPidfd,
-    /// `sendmsg`: no MSG_FASTOPEN in the third argument.
-    FastOpenArg2,
-    /// `sendto`, `sendmmsg`: no MSG_FASTOPEN in the fourth argument.
-    FastOpenArg3,
 }
 
 impl fmt::Display for Action {
@@ -127,20 +114,14 @@ impl fmt::Display for Action {
         f.write_str(match self {
             Action::Allow => "allowed",
             Action::Refuse(errno) => return errno.fmt(f),
-            Notify => "fence decides",
             Args(UnshareFlags | CloneFlags) => "EPERM for new namespaces",
             Args(TerminalInput) => "EPERM for TIOCSTI and TIOCLINUX",
             Args(Personality) => "EPERM for all but plain Linux",
             Args(SystemClock) => "EPERM for all but CLOCK_REALTIME",
             Args(Families) => "EAFNOSUPPORT for all but Unix, internet and netlink ROUTE",
-            Args(BrokeredFamilies) => {
-                "EAFNOSUPPORT or EPROTONOSUPPORT for all but Unix, TCP and netlink ROUTE"
-            }
-            Args(LocalFamilies) => "EAFNOSUPPORT for all but Unix and netlink ROUTE",
             Args(UnixPair) => "EAFNOSUPPORT for all but Unix",
             Args(SocketcallNew) => "EPERM for new sockets",
             Args(GroupKill | GroupPidfd) => "EPERM for process groups, except job control",
-            Args(FastOpenArg2 | FastOpenArg3) => "EOPNOTSUPP for MSG_FASTOPEN",
         })
     }
 }
@@ -291,51 +272,6 @@ pub static BLOCKED: &[Rule] = &[
 pub static GROUP_KILL: &[Rule] = &[
     rule("kill",              [  62,  129,   37], Args(GroupKill), "kill(0) and kill(-1) reach the caller's script: its process group is ours"),
     rule("pidfd_send_signal", [ 424,  424,  424], Args(GroupPidfd), "reaches a process group by its leader's pidfd (Linux 6.9)"),
-];
-
-/// Added where the network is the host's and every connection goes through fence.
-#[rustfmt::skip]
-pub static BROKERED: &[Rule] = &[
-    rule("socket",            [  41,  198,  359], Args(BrokeredFamilies), "only TCP, which the broker can judge; MPTCP, SCTP and UDP walk past Landlock"),
-    rule("socketcall",        [NONE, NONE,  102], REFUSE, "32-bit socket calls with their arguments behind a pointer; the direct calls (Linux 4.3) are judged"),
-    rule("connect",           [  42,  203,  362], Notify, "fence connects to what the policy allows"),
-    rule("listen",            [  50,  201,  363], Notify, "a listen without bind takes a port on every address"),
-    rule("sendto",            [  44,  206,  369], Args(FastOpenArg3), "MSG_FASTOPEN connects without connect(2)"),
-    rule("sendmsg",           [  46,  211,  370], Args(FastOpenArg2), "MSG_FASTOPEN connects without connect(2)"),
-    rule("sendmmsg",          [ 307,  269,  345], Args(FastOpenArg3), "MSG_FASTOPEN connects without connect(2)"),
-];
-
-/// Added where the network is the host's and nobody can broker connections.
-#[rustfmt::skip]
-pub static LOCAL_ONLY: &[Rule] = &[
-    rule("socket",            [  41,  198,  359], Args(LocalFamilies), "no network namespace and no broker: no internet sockets"),
-];
-
-/// Added where the IPC namespace is the host's. ENOSYS is what a kernel without SysV IPC says.
-#[rustfmt::skip]
-pub static SHARED_IPC: &[Rule] = &[
-    rule("shmget",            [  29,  194,  395], MISSING, "SysV shared memory of the host"),
-    rule("shmat",             [  30,  196,  397], MISSING, "SysV shared memory of the host"),
-    rule("shmctl",            [  31,  195,  396], MISSING, "SysV shared memory of the host"),
-    rule("msgget",            [  68,  186,  399], MISSING, "SysV queues of the host"),
-    rule("msgsnd",            [  69,  189,  400], MISSING, "SysV queues of the host"),
-    rule("msgrcv",            [  70,  188,  401], MISSING, "SysV queues of the host"),
-    rule("msgctl",            [  71,  187,  402], MISSING, "SysV queues of the host"),
-    rule("semget",            [  64,  190,  393], MISSING, "SysV semaphores of the host"),
-    rule("semop",             [  65,  193, NONE], MISSING, "SysV semaphores of the host"),
-    rule("semtimedop",        [ 220,  192, NONE], MISSING, "SysV semaphores of the host"),
-    rule("semtimedop_time64", [NONE, NONE,  420], MISSING, "SysV semaphores of the host"),
-    rule("semctl",            [  66,  191,  394], MISSING, "SysV semaphores of the host"),
-    rule("ipc",               [NONE, NONE,  117], MISSING, "all SysV calls of 32-bit programs"),
-    rule("mq_open",           [ 240,  180,  277], MISSING, "POSIX queues of the host"),
-    rule("mq_unlink",         [ 241,  181,  278], MISSING, "POSIX queues of the host"),
-];
-
-/// Added where a supervisor judges every command.
-#[rustfmt::skip]
-pub static EXEC: &[Rule] = &[
-    rule("execve",            [  59,  221,   11], Notify, "the supervisor judges the command"),
-    rule("execveat",          [ 322,  281,  358], Notify, "the supervisor judges the command"),
 ];
 
 /// A call of `syscalls.tbl` by its name.

@@ -5,7 +5,7 @@
 //! arguments are at the same place.
 
 use super::{ALLOW, AND, ANY_BIT, AT_LEAST, EQUAL, GREATER, Instruction, give, load, op, refuse};
-use crate::tables::syscalls::{ArgRule, EAFNOSUPPORT, EOPNOTSUPP, EPERM, EPROTONOSUPPORT};
+use crate::tables::syscalls::{ArgRule, EAFNOSUPPORT, EPERM, EPROTONOSUPPORT};
 
 /// CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET}. CLONE_NEWTIME is missing: `clone` has its exit signal in that byte.
 const CLONE_NEW: u32 = 0x7e02_0000;
@@ -22,11 +22,8 @@ const AF_NETLINK: u32 = 16;
 const NETLINK_ROUTE: u32 = 0;
 /// The rest of the type argument is SOCK_CLOEXEC and SOCK_NONBLOCK.
 const SOCK_TYPE_MASK: u32 = 0xf;
-const SOCK_STREAM: u32 = 1;
 /// With AF_INET the kernel opens AF_PACKET for it.
 const SOCK_PACKET: u32 = 10;
-const IPPROTO_TCP: u32 = 6;
-const MSG_FASTOPEN: u32 = 0x2000_0000;
 
 const SYS_SOCKET: u32 = 1;
 const SYS_SOCKETPAIR: u32 = 8;
@@ -61,14 +58,10 @@ pub(super) fn program(rule: ArgRule) -> &'static [Instruction] {
         ArgRule::Personality => &PERSONALITY,
         ArgRule::SystemClock => &SYSTEM_CLOCK,
         ArgRule::Families => &FAMILIES,
-        ArgRule::BrokeredFamilies => &BROKERED_FAMILIES,
-        ArgRule::LocalFamilies => &LOCAL_FAMILIES,
         ArgRule::UnixPair => &UNIX_PAIR,
         ArgRule::SocketcallNew => &SOCKETCALL,
         ArgRule::GroupKill => &GROUP_KILL,
         ArgRule::GroupPidfd => &GROUP_PIDFD,
-        ArgRule::FastOpenArg2 => &FAST_OPEN_2,
-        ArgRule::FastOpenArg3 => &FAST_OPEN_3,
     }
 }
 
@@ -110,36 +103,6 @@ static FAMILIES: [Instruction; 13] = [
     PASS,
 ];
 
-static BROKERED_FAMILIES: [Instruction; 16] = [
-    low(0),
-    op(EQUAL, AF_UNIX, 13, 0),
-    op(EQUAL, AF_INET, 4, 0),
-    op(EQUAL, AF_INET6, 3, 0),
-    op(EQUAL, AF_NETLINK, 0, 9),
-    low(2),
-    op(EQUAL, NETLINK_ROUTE, 8, 6),
-    low(1),
-    op(AND, SOCK_TYPE_MASK, 0, 0),
-    op(EQUAL, SOCK_STREAM, 0, 3),
-    low(2),
-    op(EQUAL, 0, 3, 0),
-    op(EQUAL, IPPROTO_TCP, 2, 0),
-    NO_PROTOCOL,
-    NO_FAMILY,
-    PASS,
-];
-
-static LOCAL_FAMILIES: [Instruction; 8] = [
-    low(0),
-    op(EQUAL, AF_UNIX, 5, 0),
-    op(EQUAL, AF_NETLINK, 1, 0),
-    NO_FAMILY,
-    low(2),
-    op(EQUAL, NETLINK_ROUTE, 1, 0),
-    NO_PROTOCOL,
-    PASS,
-];
-
 static UNIX_PAIR: [Instruction; 4] = [low(0), op(EQUAL, AF_UNIX, 1, 0), NO_FAMILY, PASS];
 
 static SOCKETCALL: [Instruction; 5] =
@@ -169,6 +132,3 @@ static GROUP_PIDFD: [Instruction; 9] = [
     DENY,
     PASS,
 ];
-
-static FAST_OPEN_2: [Instruction; 4] = [low(2), op(ANY_BIT, MSG_FASTOPEN, 0, 1), refuse(EOPNOTSUPP), PASS];
-static FAST_OPEN_3: [Instruction; 4] = [low(3), op(ANY_BIT, MSG_FASTOPEN, 0, 1), refuse(EOPNOTSUPP), PASS];

@@ -1,8 +1,8 @@
 //! Runs compiled programs in a small interpreter: no kernel.
 
 use super::*;
-use crate::plan::seccomp::{Options, Sockets, plan};
-use crate::tables::syscalls::{EAFNOSUPPORT, EOPNOTSUPP, EPERM, EPROTONOSUPPORT};
+use crate::plan::seccomp::{Options, plan};
+use crate::tables::syscalls::{EAFNOSUPPORT, EPERM, EPROTONOSUPPORT};
 
 /// `struct seccomp_data`
 #[derive(Clone, Copy, Debug)]
@@ -91,13 +91,7 @@ fn everywhere(options: &Options) -> Vec<(Arch, Vec<Instruction>)> {
 
 /// All options that add rows.
 fn widest() -> Options {
-    Options {
-        guard_group_kill: true,
-        sockets: Sockets::Brokered,
-        shared_ipc: true,
-        notify_exec: true,
-        ..Options::default()
-    }
+    Options { guard_group_kill: true, ..Options::default() }
 }
 
 const HIGH: u64 = 0xdead_beef_0000_0000;
@@ -111,7 +105,6 @@ fn every_number_gets_the_action_of_its_row() {
                 let row = rules.iter().find(|rule| rule.numbers.on(arch) == Some(nr));
                 let wanted = match row.map(|rule| rule.action) {
                     Some(Action::Refuse(refused)) => errno(refused),
-                    Some(Action::Notify) => USER_NOTIF,
                     Some(Action::Args(_)) => continue,
                     _ if arch == Arch::X86_64 && (512..=547).contains(&nr) => errno(ENOSYS),
                     _ => ALLOW,
@@ -234,38 +227,34 @@ const RAW: u64 = 3;
 const CLOEXEC_NONBLOCK: u64 = 0o2_004_000;
 
 #[test]
-fn sockets_of_every_mode() {
+fn sockets() {
     let (family, protocol) = (errno(EAFNOSUPPORT), errno(EPROTONOSUPPORT));
-    // Arguments, then the answers of Families, Brokered and LocalOnly.
-    let rows: &[([u64; 3], [u32; 3])] = &[
-        ([UNIX, STREAM, 0], [ALLOW, ALLOW, ALLOW]),
-        ([UNIX | HIGH, DGRAM | CLOEXEC_NONBLOCK, 0], [ALLOW, ALLOW, ALLOW]),
-        ([INET, STREAM, 0], [ALLOW, ALLOW, family]),
-        ([INET, STREAM | CLOEXEC_NONBLOCK | HIGH, 6 | HIGH], [ALLOW, ALLOW, family]),
-        ([INET6, STREAM | CLOEXEC_NONBLOCK, 6], [ALLOW, ALLOW, family]),
-        ([INET, STREAM, 262], [ALLOW, protocol, family]),
-        ([INET6, STREAM, 132], [ALLOW, protocol, family]),
-        ([INET, DGRAM, 0], [ALLOW, protocol, family]),
-        ([INET6, DGRAM, 58], [ALLOW, protocol, family]),
-        ([INET, RAW | CLOEXEC_NONBLOCK, 1], [ALLOW, protocol, family]),
-        ([INET, 10, 3], [family, protocol, family]),
-        ([INET, 10 | CLOEXEC_NONBLOCK | HIGH, 3], [family, protocol, family]),
-        ([NETLINK, RAW, 0], [ALLOW, ALLOW, ALLOW]),
-        ([NETLINK, RAW | CLOEXEC_NONBLOCK, HIGH], [ALLOW, ALLOW, ALLOW]),
-        ([NETLINK, RAW, 9], [protocol, protocol, protocol]),
-        ([NETLINK, RAW, 16], [protocol, protocol, protocol]),
-        ([0, STREAM, 0], [family; 3]),
-        ([17, RAW, 3], [family; 3]),
-        ([38, 5, 0], [family; 3]),
-        ([40 | HIGH, STREAM, 0], [family; 3]),
-        ([44, RAW, 0], [family; 3]),
-        ([u64::MAX, STREAM, 0], [family; 3]),
+    let rows: &[([u64; 3], u32)] = &[
+        ([UNIX, STREAM, 0], ALLOW),
+        ([UNIX | HIGH, DGRAM | CLOEXEC_NONBLOCK, 0], ALLOW),
+        ([INET, STREAM, 0], ALLOW),
+        ([INET, STREAM | CLOEXEC_NONBLOCK | HIGH, 6 | HIGH], ALLOW),
+        ([INET6, STREAM | CLOEXEC_NONBLOCK, 6], ALLOW),
+        ([INET, STREAM, 262], ALLOW),
+        ([INET6, STREAM, 132], ALLOW),
+        ([INET, DGRAM, 0], ALLOW),
+        ([INET6, DGRAM, 58], ALLOW),
+        ([INET, RAW | CLOEXEC_NONBLOCK, 1], ALLOW),
+        ([INET, 10, 3], family),
+        ([INET, 10 | CLOEXEC_NONBLOCK | HIGH, 3], family),
+        ([NETLINK, RAW, 0], ALLOW),
+        ([NETLINK, RAW | CLOEXEC_NONBLOCK, HIGH], ALLOW),
+        ([NETLINK, RAW, 9], protocol),
+        ([NETLINK, RAW, 16], protocol),
+        ([0, STREAM, 0], family),
+        ([17, RAW, 3], family),
+        ([38, 5, 0], family),
+        ([40 | HIGH, STREAM, 0], family),
+        ([44, RAW, 0], family),
+        ([u64::MAX, STREAM, 0], family),
     ];
-    let modes = [Sockets::Families, Sockets::Brokered, Sockets::LocalOnly];
-    for (args, answers) in rows {
-        for (sockets, wanted) in modes.into_iter().zip(answers) {
-            table(&Options { sockets, ..Options::default() }, "socket", &[(args, *wanted)]);
-        }
+    for (args, wanted) in rows {
+        table(&Options::default(), "socket", &[(args, *wanted)]);
     }
 }
 
@@ -277,26 +266,10 @@ fn socket_helpers() {
         "socketpair",
         &[(&[UNIX | HIGH, STREAM], ALLOW), (&[30], family), (&[38], family)],
     );
-    let fast_open = 0x2000_0000;
-    let brokered = Options { sockets: Sockets::Brokered, ..Options::default() };
-    let refused = errno(EOPNOTSUPP);
-    for name in ["sendto", "sendmmsg"] {
-        table(
-            &brokered,
-            name,
-            &[(&[0, 0, 0, fast_open | 0x4000 | HIGH], refused), (&[0, 0, fast_open, 0x4000], ALLOW)],
-        );
-    }
-    table(&brokered, "sendmsg", &[(&[0, 0, fast_open | HIGH], refused), (&[0, 0, 0x4000, fast_open], ALLOW)]);
-    table(&brokered, "connect", &[(&[3], USER_NOTIF)]);
-    table(&brokered, "listen", &[(&[3], USER_NOTIF)]);
-
     let x86 = default_program();
-    let strict = program(&brokered, Arch::X86_64);
     for number in 1..=20 {
         let wanted = if matches!(number, 1 | 8) { errno(EPERM) } else { ALLOW };
         assert_eq!(answer(&x86, Arch::I386, 102, &[number]), wanted, "socketcall {number}");
-        assert_eq!(answer(&strict, Arch::I386, 102, &[number]), errno(EPERM), "socketcall {number}");
     }
 }
 
