@@ -37,8 +37,9 @@ pub struct Facts {
     pub blocked: BTreeMap<PathBuf, Found>,
     /// The caller's own directories that glob patterns could not be searched for in.
     pub closed: Vec<Found>,
-    /// Directories that were asked whether their path goes through no symbolic link, for the probe itself.
-    pub canonical: BTreeMap<PathBuf, bool>,
+    /// Directories that were looked at for the probe itself: whether their path goes through no symbolic link; none: they
+    /// are not there.
+    pub canonical: BTreeMap<PathBuf, Option<bool>>,
     /// Matches of each glob pattern of the policy, resolved.
     pub globs: BTreeMap<String, Vec<Found>>,
     /// Other paths of what the policy denies, where a file system is mounted more than once: real path → the others.

@@ -96,7 +96,7 @@ pub fn places(policy: &Policy, facts: &Facts, empty_root: bool) -> Vec<(PathBuf,
         places.push((place.to_path_buf(), vec![mount]));
     }
     if there("/proc") || empty_root {
-        places.push((PathBuf::from("/proc"), proc()));
+        places.push((PathBuf::from("/proc"), proc(facts)));
     }
     if there("/dev") || empty_root {
         places.push((
@@ -147,8 +147,10 @@ fn bind(path: &Path, to: &Path, devices: bool, read_only: bool) -> Mount {
 
 /// A fresh procfs, its dangerous parts read-only.
 /// Parts that this kernel does not have are left out when they are made.
-fn proc() -> Vec<Mount> {
-    let parts = PROC_READ_ONLY.iter().map(|p| Mount::ReadOnlyPart(PathBuf::from(p)));
+/// They belong to root: but for some of /proc/sys only a command with root's user id could write to them at all.
+fn proc(facts: &Facts) -> Vec<Mount> {
+    let parts = PROC_READ_ONLY.iter().filter(|part| facts.uid == 0 || **part == "/proc/sys");
+    let parts = parts.map(|part| Mount::ReadOnlyPart(PathBuf::from(part)));
     std::iter::once(Mount::Proc(PathBuf::from("/proc"))).chain(parts).collect()
 }
 

@@ -164,10 +164,19 @@ fn find_with_links(path: &Path) -> Option<Found> {
 fn find_below_canonical(facts: &mut Facts, path: &Path) -> Option<Option<Found>> {
     let parent = path.parent().filter(|_| path.file_name().is_some())?;
     let canonical = *facts.canonical.entry(parent.to_path_buf()).or_insert_with(|| {
-        parent == Path::new("/") || find(parent).is_some_and(|found| found.real == parent)
+        if parent == Path::new("/") {
+            return Some(true);
+        }
+        match find(parent) {
+            Some(found) => Some(found.real == parent),
+            // What can't be looked up for another reason may be there all the same.
+            None => rustix::fs::lstat(parent).is_err_and(|e| e != rustix::io::Errno::NOENT).then_some(false),
+        }
     });
-    if !canonical {
-        return None;
+    match canonical {
+        None => return Some(None),
+        Some(false) => return None,
+        Some(true) => {}
     }
     let Ok(stat) = rustix::fs::lstat(path) else { return Some(None) };
     if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
