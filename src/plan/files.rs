@@ -91,6 +91,8 @@ pub struct Rules {
     pub places: BTreeMap<PathBuf, Rule>,
     /// The root is empty and filled with what is allowed.
     pub empty_root: bool,
+    /// Nothing is hidden for not being allowed: an empty root then only has parts that the host lacks.
+    pub all_readable: bool,
     /// Paths that can be executed but not listed (`allowExecute` where reads are denied).
     pub execute_only: Vec<PathBuf>,
     /// What a reader of `-d` should know: missing paths and the like.
@@ -117,6 +119,7 @@ pub fn rules(policy: &Policy, run: &Run, facts: &Facts) -> Rules {
     let writable_roots = writable_roots(policy, facts);
     let mut build = Builder { facts, policy, writable_roots, rules: Rules::default() };
     build.rules.empty_root = build.empty_root(run);
+    build.rules.all_readable = !policy.filesystem.default_deny_read;
     build.readable();
     build.private_places();
     build.writable();

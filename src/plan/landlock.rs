@@ -51,7 +51,7 @@ pub fn plan(
         let possible = rights::handled_fs(abi) & if directory { u64::MAX } else { rights::FILE };
         rows.push(Row { path: path.to_path_buf(), access: access & possible });
     };
-    if rules.empty_root {
+    if rules.empty_root && !rules.all_readable {
         for (path, rule) in rules
             .places
             .iter()

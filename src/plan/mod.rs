@@ -165,7 +165,7 @@ pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Plan> {
         listeners: Vec::new(),
         argv,
         cwd: facts.cwd.clone(),
-        cwd_is_private: private::is_top(&facts.cwd),
+        cwd_is_private: private::is_top(&facts.cwd) || rules.empty_root && facts.cwd == Path::new("/"),
         mount_setattr: facts.mount_setattr,
         new_session: run.force_new_session.or(policy.force_new_session).unwrap_or(false),
         keep_fds: keep_fds(run, facts)?,

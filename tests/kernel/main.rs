@@ -18,6 +18,7 @@ mod processes;
 mod programs;
 mod pty;
 mod scale;
+mod scratch;
 mod search;
 mod smoke;
 mod status;

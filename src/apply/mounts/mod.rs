@@ -32,7 +32,10 @@ pub(super) fn build(table: &[Mount], by_descriptor: bool, steps: &mut Steps) -> 
         }
         _ => Err(Errno::INVAL),
     };
-    let root = root.map_err(|e| failed("make the sandbox's root", e).hint(NAMESPACES))?;
+    let root = root.map_err(|e| {
+        let hint = if e == Errno::INVAL { CHROOT } else { FORBIDDEN };
+        failed("make the sandbox's root", e).hint(hint)
+    })?;
     steps.mark("root");
     let mut tree = Tree { attach, root, private: None, empty: None, null: None };
     for row in rows {
@@ -44,7 +47,8 @@ pub(super) fn build(table: &[Mount], by_descriptor: bool, steps: &mut Steps) -> 
     Ok(())
 }
 
-const NAMESPACES: &str =
+const CHROOT: &str = "the root directory is no mount point, as after a plain chroot: bind-mount it on itself before the chroot";
+const FORBIDDEN: &str =
     "mounting is forbidden here (AppArmor, SELinux or a container's seccomp profile); run fence as root";
 
 struct Tree {
