@@ -2,6 +2,7 @@
 
 pub mod command;
 mod defaults;
+pub mod files;
 pub mod glob;
 pub mod globset;
 pub mod name;
