@@ -2,6 +2,7 @@
 
 use crate::apply;
 use crate::cli::LandlockCommand;
+use crate::config::Policy;
 use crate::error::{Failure, Result};
 use crate::plan::landlock::{Ruleset, for_host};
 use crate::probe::host;
@@ -17,7 +18,9 @@ const ALWAYS_WRITABLE: [&str; 4] = ["/tmp", "/var/tmp", "/dev", "/proc"];
 pub fn run(command: &LandlockCommand) -> Result<u8> {
     let abi = host::kernel().landlock_abi;
     if command.from_policy {
-        match from_policy(abi).and_then(|ruleset| apply::restrict_self(&ruleset, &[], &[])) {
+        let policy = crate::config::load::from_environment()?;
+        can_carry(&policy)?;
+        match from_policy(abi, &policy).and_then(|ruleset| apply::restrict_self(&ruleset, &[], &[])) {
             // The original goes on without Landlock; so does this, but not without a word.
             Err(why) if abi == 0 => eprintln!("[fence:landlock] {why}"),
             other => other?,
@@ -55,9 +58,17 @@ fn look(path: &std::path::Path) -> Result<crate::facts::Found> {
 }
 
 /// The policy in FENCE_CONFIG_JSON, or the default: everything readable, what `allowWrite` names writable.
-fn from_policy(abi: u32) -> Result<Ruleset> {
-    let policy = crate::config::load::from_environment()?;
+fn from_policy(abi: u32, policy: &Policy) -> Result<Ruleset> {
     let env = crate::config::Env::of_process()?;
+    let facts = host::look(policy, &crate::cli::Run::default(), &env.cwd, env.home.as_deref(), &[])?;
+    let always = ALWAYS_WRITABLE.iter().map(PathBuf::from);
+    let writable = crate::plan::wanted::writable_roots(policy, &facts).into_iter().chain(always);
+    let found: Vec<_> = writable.filter_map(|path| host::find(&path)).collect();
+    Ok(for_host(need(abi, 1)?, &[look(std::path::Path::new("/"))?], &found))
+}
+
+/// Landlock allows and can't deny inside what it allows; a policy that does is not for it, on any kernel.
+fn can_carry(policy: &Policy) -> Result<()> {
     let fs = &policy.filesystem;
     if !fs.deny_read.is_empty() || !fs.deny_write.is_empty() || fs.default_deny_read {
         return Err(Failure::new(
@@ -65,9 +76,5 @@ fn from_policy(abi: u32) -> Result<Ruleset> {
         )
         .hint("run the command with fence -s FILE"));
     }
-    let facts = host::look(&policy, &crate::cli::Run::default(), &env.cwd, env.home.as_deref(), &[])?;
-    let always = ALWAYS_WRITABLE.iter().map(PathBuf::from);
-    let writable = crate::plan::wanted::writable_roots(&policy, &facts).into_iter().chain(always);
-    let found: Vec<_> = writable.filter_map(|path| host::find(&path)).collect();
-    Ok(for_host(need(abi, 1)?, &[look(std::path::Path::new("/"))?], &found))
+    Ok(())
 }

@@ -94,7 +94,7 @@ pub(super) static FLAGS: &[Flag<Typed>] = &[
         long: "expose-host-path",
         short: None,
         set: Set::Value("PATH", |t, v| t.run.expose_read.push(v)),
-        help: "Show this path of the host read-only, whatever the policy says (repeatable)",
+        help: "Show this path of the host, also where reading is denied (repeatable)",
         group: POLICY,
     },
     Flag {

@@ -136,13 +136,7 @@ pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Plan> {
         guard_group_kill: !scoped,
         ..seccomp::Options::default()
     })?;
-    let mut notes: Vec<Note> = rules.remarks.iter().map(|r| remark(r.clone())).collect();
-    let unread = facts.unread.iter();
-    notes.extend(unread.map(|place| remark(format!("filesystem globs: could not search {place}"))));
-    notes.extend(rules.warnings.iter().map(degraded));
-    notes.extend(rules.unenforced.iter().map(unenforced));
-    notes.extend(missing_layers(facts));
-    notes.extend(not_yet(policy, run));
+    let notes = notes(policy, run, facts, &rules);
     if let Some(note) = notes.iter().find(|n| n.weight == Weight::Unenforced && !run.allow_degraded) {
         return Err(
             Failure::new(note.text.clone()).hint("--allow-degraded runs the command without that rule")
@@ -176,6 +170,18 @@ pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Plan> {
     };
     check_root_capabilities(facts, root)?;
     Ok(plan)
+}
+
+/// All that is weaker than it looks, or good to know.
+fn notes(policy: &Policy, run: &Run, facts: &Facts, rules: &files::Rules) -> Vec<Note> {
+    let mut notes: Vec<Note> = rules.remarks.iter().map(|r| remark(r.clone())).collect();
+    let unread = facts.unread.iter();
+    notes.extend(unread.map(|place| remark(format!("filesystem globs: could not search {place}"))));
+    notes.extend(rules.warnings.iter().map(degraded));
+    notes.extend(rules.unenforced.iter().map(unenforced));
+    notes.extend(missing_layers(facts));
+    notes.extend(not_yet(policy, run));
+    notes
 }
 
 fn remark(text: String) -> Note {

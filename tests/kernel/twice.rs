@@ -88,8 +88,63 @@ fn a_device_on_a_standard_descriptor_keeps_its_mode() {
     let world = World::new(everybody()[0]);
     let mode = || fs::metadata("/dev/full").unwrap().permissions().mode();
     let before = mode();
+    // To the mode that it has: the test must not change the machine.
+    let line = format!("chmod {:o} /proc/self/fd/0", before & 0o777);
+    let mut outside = world.command("sh", ["-c", &line]);
+    assert!(outside.stdin(fs::File::open("/dev/full").unwrap()).status().unwrap().success());
     let policy = r#"{"filesystem": {"allowWrite": ["."]}}"#;
-    let mut command = world.fenced_command(policy, ["sh", "-c", "chmod 667 /proc/self/fd/0"]);
+    let mut command = world.fenced_command(policy, ["sh", "-c", &line]);
     let ran = command.stdin(fs::File::open("/dev/full").unwrap()).output().unwrap();
     assert!(!ran.status.success() && mode() == before, "{ran:?}");
+}
+
+#[test]
+fn a_planted_log_file_truncates_nothing() {
+    for who in everybody() {
+        let world = World::new(who);
+        let notes = world.write(world.home().join("notes"), "text");
+        symlink(&notes, world.work().join("run.log")).unwrap();
+        world.run(["--fence-log-file", "run.log", "--", "true"]).status(125).says("run.log");
+        assert_eq!(fs::read_to_string(&notes).unwrap(), "text");
+        // Through the link anybody else writes.
+        world.bare("sh", ["-c", "echo new > run.log"]).ok();
+        assert_eq!(fs::read_to_string(&notes).unwrap(), "new\n");
+    }
+}
+
+#[test]
+fn a_project_file_can_not_make_fence_wait_or_match_nothing() {
+    for who in everybody() {
+        let world = World::new(who);
+        world.bare("mkfifo", ["pipe.json"]).ok();
+        world.write("fence.json", r#"{"extends": "./pipe.json"}"#);
+        world.run(["--", "true"]).status(125).says("no file of at most");
+        world.write("fence.json", r#"{"extends": "/dev/zero"}"#);
+        world.run(["--", "true"]).status(125).says("no file of at most");
+        world.write("fence.json", r#"{"filesystem": {"denyRead": ["key\u0000"]}}"#);
+        world.run(["--", "true"]).status(125).says("NUL");
+        world.write("fence.json", "{}");
+        world.run(["--", "true"]).ok();
+    }
+}
+
+#[test]
+fn landlock_alone_refuses_what_it_can_not_carry() {
+    for who in everybody() {
+        let world = World::new(who);
+        world.write("key", "KEY");
+        let with = |policy: &str| {
+            let mut command = world.command(world.fence(), ["--landlock-apply", "--", "cat", "key"]);
+            crate::harness::Ran::new(command.env("FENCE_CONFIG_JSON", policy).output().unwrap())
+        };
+        // A kernel without Landlock is no excuse.
+        let words = ["enosys", "landlock_create_ruleset", "--"];
+        let mut poor = world.command(world.victim(), words);
+        poor.arg(world.fence()).args(["--landlock-apply", "--", "cat", "key"]);
+        poor.env("FENCE_CONFIG_JSON", r#"{"filesystem": {"denyRead": ["key"]}}"#);
+        crate::harness::Ran::new(poor.output().unwrap()).status(125);
+        let refused = with(r#"{"filesystem": {"denyRead": ["key"]}}"#).status(125);
+        assert!(!refused.out.contains("KEY"), "{refused:?}");
+        with("{}").ok().says("KEY");
+    }
 }

@@ -99,11 +99,7 @@ impl Tree {
             }
             Mount::File(at) => self.file(at).map_err(|e| cannot("make the mount point", at, e)),
             Mount::Link { at, text } => self.link(at, text).map_err(|e| cannot("make the link", at, e)),
-            Mount::KeepLink(at) => match self.keep_link(at) {
-                // What is gone needs nothing.
-                Err(Errno::NOENT) => Ok(()),
-                other => other.map_err(|e| cannot("keep the symbolic link", at, e)),
-            },
+            Mount::KeepLink(at) => self.keep_link(at).or_else(|e| gone(e, at)),
             Mount::Seal(at) => self.seal(at).map_err(|e| cannot("make read-only", at, e)),
             Mount::ReadOnlyPart(at) => match self.read_only_part(at) {
                 Err(Errno::NOENT) => Ok(()),
@@ -231,7 +227,7 @@ fn must_be(kind: FileType, file: &OwnedFd, wanted: bool) -> std::result::Result<
     if is == wanted { Ok(()) } else { Err(Errno::STALE) }
 }
 
-/// What is gone needs no mask.
+/// What is gone needs no cover.
 fn gone(errno: Errno, at: &Path) -> Result<()> {
     match errno {
         // A directory above that is gone was moved, with the file in it.
