@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// In the program only: the library is part of the tests too, and those unwind.
+#[path = "sys/unwind.rs"]
+mod unwind;
+
 #[global_allocator]
 static MEMORY: fence::sys::arena::Arena = fence::sys::arena::Arena::new();
 

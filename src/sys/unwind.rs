@@ -1,0 +1,27 @@
+//! Stands in for the C library's unwinder in the program itself, which never unwinds: a panic prints its message and aborts.
+//!
+//! Rust's standard library brings a reader of debug information for the backtrace that it prints on request; a stripped
+//! program has no such information, and the reader is a quarter of the binary. With a walk that ends at once, the compiler sees
+//! that nothing of it is ever reached. The other functions are those that stand in the same object file of libunwind: when
+//! one of them were missing, the linker would take that file and find two walks.
+
+/// `_Unwind_Backtrace`: calls back for each frame. There is none.
+#[unsafe(no_mangle)]
+extern "C" fn _Unwind_Backtrace(_: *const u8, _: *mut u8) -> i32 {
+    0
+}
+
+/// Answers about a frame that nobody ever has in hand.
+macro_rules! never_asked {
+    ($($name:ident)*) => {$(
+        #[unsafe(no_mangle)]
+        extern "C" fn $name(_: *const u8) -> usize {
+            0
+        }
+    )*};
+}
+
+never_asked! {
+    _Unwind_FindEnclosingFunction _Unwind_GetCFA _Unwind_GetDataRelBase _Unwind_GetIPInfo _Unwind_GetTextRelBase
+    _Unwind_Resume_or_Rethrow
+}
