@@ -6,6 +6,7 @@ pub mod files;
 pub mod glob;
 pub mod globset;
 pub mod name;
+pub mod net;
 pub mod prefix;
 pub mod shell;
 pub mod ssh;
