@@ -18,23 +18,66 @@ pub fn check(policy: &Policy, command: &Command) -> Result<()> {
     }
 }
 
-/// Why one simple command is denied; `allow` beats everything, ssh rules too.
-fn refusal(policy: &Policy, piece: &Piece) -> Option<String> {
-    let Piece { text, words } = piece;
+/// The answer to one command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict<'p> {
+    /// No rule is against it.
+    Allowed,
+    /// A rule of `command.deny` or of the built-in list, as it is written.
+    Denied {
+        /// The rule.
+        rule: &'p str,
+        /// Whose it is.
+        source: Source,
+    },
+    /// The ssh rules are against it; the sentence that says why.
+    Ssh(String),
+}
+
+/// Where a rule comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// `command.deny`
+    Deny,
+    /// The built-in list.
+    Default,
+}
+
+/// Judges one program with its arguments, as exec gets them: nothing is looked into, also not the line of `sh -c`.
+///
+/// The first word counts by its last path component; empty words count for nothing. `command.allow` beats everything,
+/// ssh rules too.
+pub fn verdict<'p>(policy: &'p Policy, words: &[&str]) -> Verdict<'p> {
     let rules = &policy.command;
-    let matched = |rule: &&str| prefix::matches(rule, words);
-    if rules.allow.iter().map(String::as_str).any(|rule| matched(&rule)) {
-        return None;
+    let words: Vec<&str> = words.iter().copied().filter(|word| !word.is_empty()).collect();
+    let find =
+        |list: &'p [String]| list.iter().map(String::as_str).find(|rule| prefix::matches(rule, &words));
+    if find(&rules.allow).is_some() {
+        return Verdict::Allowed;
     }
-    if let Some(rule) = rules.deny.iter().map(String::as_str).find(matched) {
-        return Some(format!("command blocked by sandbox command policy: {text:?} matches {rule:?}"));
+    if let Some(rule) = find(&rules.deny) {
+        return Verdict::Denied { rule, source: Source::Deny };
     }
     if rules.use_defaults != Some(false)
-        && let Some(rule) = defaults::DENY.into_iter().find(matched)
+        && let Some(rule) = defaults::DENY.into_iter().find(|rule| prefix::matches(rule, &words))
     {
-        return Some(format!("command blocked by default sandbox command policy: {text:?} matches {rule:?}"));
+        return Verdict::Denied { rule, source: Source::Default };
     }
-    ssh::check(policy, words).err()
+    ssh::check(policy, &words).map_or_else(Verdict::Ssh, |()| Verdict::Allowed)
+}
+
+/// Why one simple command is denied.
+fn refusal(policy: &Policy, piece: &Piece) -> Option<String> {
+    let Piece { text, words } = piece;
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match verdict(policy, &words) {
+        Verdict::Allowed => None,
+        Verdict::Denied { rule, source } => {
+            let kind = if source == Source::Default { "default " } else { "" };
+            Some(format!("command blocked by {kind}sandbox command policy: {text:?} matches {rule:?}"))
+        }
+        Verdict::Ssh(why) => Some(why),
+    }
 }
 
 #[cfg(test)]
@@ -47,7 +90,7 @@ mod tests {
         Command::Line { script: script.into(), params: Vec::new() }
     }
 
-    fn verdict(policy: &Policy, script: &str) -> std::result::Result<(), String> {
+    fn preflight(policy: &Policy, script: &str) -> std::result::Result<(), String> {
         check(policy, &line(script)).map_err(|failure| {
             assert_eq!(failure.status, 126);
             failure.what
@@ -87,7 +130,7 @@ mod tests {
             policy.command.allow = list(&row["allow"]);
             policy.command.use_defaults = (row["useDefaults"] == "false").then_some(false);
             let (id, ours, got) =
-                (&row["id"], row["ours_by_design"].as_str(), verdict(&policy, &row["command"]));
+                (&row["id"], row["ours_by_design"].as_str(), preflight(&policy, &row["command"]));
             if row["original"] == "blocked" {
                 // Never laxer than the original, also where a grammar will know better.
                 assert_eq!(got, Err(row["message"].clone()), "{id}");
@@ -106,7 +149,30 @@ mod tests {
             let mut policy = Policy::default();
             fill(&mut policy, json(&row["config"]));
             let expected = if row["original"] == "allowed" { Ok(()) } else { Err(row["message"].clone()) };
-            assert_eq!(verdict(&policy, &row["command"]), expected, "{}", row["id"]);
+            assert_eq!(preflight(&policy, &row["command"]), expected, "{}", row["id"]);
+        }
+    }
+
+    /// `["/usr/bin/git", "git", "push"]`: the file, then its argument vector.
+    #[test]
+    fn every_run_time_verdict_of_the_original() {
+        let rows = table(include_str!("../../tests/data/compat/command.tsv"));
+        let rows: Vec<_> = rows.into_iter().filter(|row| row["mode"] == "runtime-argv").collect();
+        assert_eq!(rows.len(), 22);
+        for row in rows {
+            let mut policy = Policy::default();
+            policy.command.deny = list(&row["deny"]);
+            policy.command.allow = list(&row["allow"]);
+            policy.command.use_defaults = (row["useDefaults"] == "false").then_some(false);
+            let exec = list(&row["command"]);
+            let mut words: Vec<&str> = exec.iter().skip(1).map(String::as_str).collect();
+            words.splice(..words.len().min(1), [exec[0].as_str()]);
+            let expected = match row["kind"].as_str() {
+                "user" => Verdict::Denied { rule: &row["rule"], source: Source::Deny },
+                "default" => Verdict::Denied { rule: &row["rule"], source: Source::Default },
+                _ => Verdict::Allowed,
+            };
+            assert_eq!(verdict(&policy, &words), expected, "{}", row["id"]);
         }
     }
 

@@ -7,7 +7,7 @@ use super::shell::tokens;
 /// The first words are compared by their last path component. A rule word that ends in `=` asks for some later word that
 /// begins with it. In front of the rule's first sub-command word the command may have flags: `git -C /x push` is a
 /// `git push`.
-pub fn matches(rule: &str, words: &[String]) -> bool {
+pub fn matches(rule: &str, words: &[&str]) -> bool {
     let rule = tokens(rule);
     let (Some((rule_name, rule)), Some((name, words))) = (rule.split_first(), words.split_first()) else {
         return false;
@@ -29,7 +29,7 @@ pub fn matches(rule: &str, words: &[String]) -> bool {
             sub_command_seen = true;
         }
         match rest.split_first() {
-            Some((word, after)) if word == wanted => rest = after,
+            Some((word, after)) if *word == wanted => rest = after,
             _ => return false,
         }
     }
@@ -37,15 +37,15 @@ pub fn matches(rule: &str, words: &[String]) -> bool {
 }
 
 /// Passes over flags that stand before the word `wanted`, with the values that they seem to take.
-fn skip_flags<'a>(mut words: &'a [String], wanted: &str) -> &'a [String] {
+fn skip_flags<'a, 'w>(mut words: &'a [&'w str], wanted: &str) -> &'a [&'w str] {
     while let Some((flag, after)) = words.split_first() {
-        if !flag.starts_with('-') || flag == "--" {
+        if !flag.starts_with('-') || *flag == "--" {
             break;
         }
         let takes_value = (flag.starts_with("--") && !flag.contains('='))
             || (!flag.starts_with("--") && flag.chars().count() == 2);
         words = match after.split_first() {
-            Some((value, rest)) if takes_value && !value.starts_with('-') && value != wanted => rest,
+            Some((value, rest)) if takes_value && !value.starts_with('-') && *value != wanted => rest,
             _ => after,
         };
     }
@@ -80,7 +80,9 @@ mod tests {
         let rows: Vec<_> = rows.into_iter().filter(|row| row["mode"] == "prefix").collect();
         assert_eq!(rows.len(), 27);
         for row in rows {
-            let matched = list(&row["deny"]).iter().any(|rule| matches(rule, &tokens(&row["command"])));
+            let words = tokens(&row["command"]);
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            let matched = list(&row["deny"]).iter().any(|rule| matches(rule, &words));
             assert_eq!(matched, row["original"] == "blocked", "{}", row["id"]);
         }
     }

@@ -16,7 +16,7 @@ pub struct SshCommand {
 }
 
 /// Reads a command's words; nothing when it is not ssh or names no host.
-pub fn read(words: &[String]) -> Option<SshCommand> {
+pub fn read(words: &[&str]) -> Option<SshCommand> {
     let (program, rest) = words.split_first()?;
     if prefix::basename(program) != "ssh" {
         return None;
@@ -39,7 +39,7 @@ pub fn read(words: &[String]) -> Option<SshCommand> {
 }
 
 /// The refusal of a command by the ssh rules, if there is one.
-pub fn check(policy: &Policy, words: &[String]) -> Result<(), String> {
+pub fn check(policy: &Policy, words: &[&str]) -> Result<(), String> {
     let rules = &policy.ssh;
     if rules.allowed_hosts.is_empty() && rules.denied_hosts.is_empty() {
         return Ok(());
@@ -72,8 +72,9 @@ fn host(rules: &Ssh, host: &str) -> Result<(), String> {
 fn remote(policy: &Policy, line: &str) -> Result<(), String> {
     let rules = &policy.ssh;
     let find =
-        |list: &[String], words: &[String]| list.iter().find(|rule| prefix::matches(rule, words)).cloned();
+        |list: &[String], words: &[&str]| list.iter().find(|rule| prefix::matches(rule, words)).cloned();
     for shell::Piece { text, words } in shell::original_pieces(line) {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
         if rules.inherit_deny {
             if let Some(rule) = find(&policy.command.deny, &words) {
                 return Err(format!("command {text:?} matches inherited global deny {rule:?}"));
@@ -124,7 +125,8 @@ mod tests {
     fn every_command_line_of_the_original() {
         for row in table(include_str!("../../tests/data/compat/ssh.tsv")) {
             // A line of several commands is not ssh for the original; its pieces are tested with the commands.
-            let got = read(&shell::tokens(&row["command"]));
+            let words = shell::tokens(&row["command"]);
+            let got = read(&words.iter().map(String::as_str).collect::<Vec<_>>());
             assert_eq!(got.is_some().to_string(), row["is_ssh"], "{}", row["id"]);
             if let Some(got) = got {
                 assert_eq!((&got.host, &got.remote), (&row["host"], &row["remote_command"]), "{}", row["id"]);
