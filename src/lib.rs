@@ -16,6 +16,7 @@ pub mod facts;
 pub mod json;
 pub mod launch;
 pub mod log;
+pub mod monitor;
 pub mod mountinfo;
 pub mod plan;
 pub mod probe;

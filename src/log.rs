@@ -1,18 +1,25 @@
 //! What fence says while it runs: on stderr, or in the file that `--fence-log-file` or FENCE_LOG_FILE names. One write a
-//! line, so that it never mixes with the command's output inside a line.
+//! line, so that it never mixes with the command's output inside a line. Shared by reference: threads may use it at once.
 
 use crate::cli::Run;
 use crate::error::{Failure, Result};
 use crate::json::Json;
+use crate::monitor::event::Event;
+use crate::monitor::report::{Report, Style};
+use crate::sys::time;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
+use std::sync::{Mutex, PoisonError};
 
 /// Where lines go and which.
 pub struct Log {
     file: Option<File>,
     debug: bool,
     json: bool,
+    /// Where GitHub Actions wants a table of the job's step.
+    table: Option<File>,
+    report: Mutex<Report>,
 }
 
 impl Log {
@@ -21,7 +28,15 @@ impl Log {
     /// # Errors
     /// `--fence-log-file` can't be opened. A bad FENCE_LOG_FILE is only a warning: the caller did not type it.
     pub fn open(run: &Run) -> Result<Log> {
-        let mut log = Log { file: None, debug: run.debug, json: run.log_json };
+        let github =
+            (run.monitor || run.debug) && std::env::var_os("GITHUB_ACTIONS").is_some_and(|on| on == "true");
+        let style = Style { monitor: run.monitor, debug: run.debug, json: run.log_json, github };
+        let report = Mutex::new(Report::new(style));
+        let mut log = Log { file: None, debug: run.debug, json: run.log_json, table: None, report };
+        if github && let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY") {
+            // Opened before the command runs, which might put another file there.
+            log.table = OpenOptions::new().append(true).create(true).open(path).ok();
+        }
         let opened = match (&run.log_file, std::env::var_os("FENCE_LOG_FILE")) {
             (Some(path), _) => {
                 let file = OpenOptions::new()
@@ -58,7 +73,7 @@ impl Log {
     }
 
     /// A line that everybody should see.
-    pub fn warn(&mut self, text: &str) {
+    pub fn warn(&self, text: &str) {
         if self.json {
             self.json_line("warning", text);
         } else {
@@ -67,7 +82,7 @@ impl Log {
     }
 
     /// A line for `-d`.
-    pub fn debug(&mut self, part: &str, text: &str) {
+    pub fn debug(&self, part: &str, text: &str) {
         if !self.debug {
             return;
         }
@@ -78,17 +93,40 @@ impl Log {
         }
     }
 
-    fn json_line(&mut self, level: &str, text: &str) {
+    fn json_line(&self, level: &str, text: &str) {
         let fields = vec![("level".to_string(), Json::str(level)), ("text".to_string(), Json::str(text))];
         self.line(&Json::Object(fields).compact());
     }
 
-    /// There is nobody to tell when the log itself can't be written.
-    fn line(&mut self, text: &str) {
-        let line = crate::error::printable(text) + "\n";
-        _ = match &mut self.file {
-            Some(file) => file.write_all(line.as_bytes()),
-            None => std::io::stderr().write_all(line.as_bytes()),
+    /// What a layer decided: shown or not as `-m` and `-d` say, with what would allow it.
+    pub fn event(&self, event: &Event) {
+        let (clock, seconds) = time::now();
+        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        self.lines(&report.take(event, &clock, seconds));
+    }
+
+    /// The summary of a run that has ended.
+    pub fn end(&self) {
+        let report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        self.lines(&report.end());
+        if let Some(mut table) = self.table.as_ref().filter(|_| !report.is_empty()) {
+            _ = table.write_all(report.markdown().as_bytes());
+        }
+    }
+
+    fn line(&self, text: &str) {
+        self.lines(&[text.to_string()]);
+    }
+
+    /// All in one write. There is nobody to tell when the log itself can't be written.
+    fn lines(&self, lines: &[String]) {
+        let text: String = lines.iter().map(|line| crate::error::printable(line) + "\n").collect();
+        if text.is_empty() {
+            return;
+        }
+        _ = match &self.file {
+            Some(file) => (&*file).write_all(text.as_bytes()),
+            None => std::io::stderr().write_all(text.as_bytes()),
         };
     }
 }

@@ -17,8 +17,8 @@ use crate::trace::Steps;
 /// fence could not start it, or policy denies it.
 pub fn run(run: &Run, arguments: usize) -> Result<u8> {
     let mut steps = Steps::new("parent");
-    let mut log = Log::open(run)?;
-    let plan = prepare(run, &mut log, &mut steps)?;
+    let log = Log::open(run)?;
+    let plan = prepare(run, &log, &mut steps)?;
     for note in plan.notes.iter().filter(|n| n.weight != Weight::Remark) {
         log.warn(&note.text);
     }
@@ -29,7 +29,9 @@ pub fn run(run: &Run, arguments: usize) -> Result<u8> {
     let filter =
         if plan.seccomp.is_empty() { Vec::new() } else { plan::bpf::compile(&plan.seccomp, Arch::HOST)? };
     steps.mark("filter");
-    launch::run(&plan, &filter, arguments, steps)
+    let status = launch::run(&plan, &filter, arguments, steps);
+    log.end();
+    status
 }
 
 /// `fence plan [--json] -- cmd…`
@@ -37,13 +39,13 @@ pub fn run(run: &Run, arguments: usize) -> Result<u8> {
 /// # Errors
 /// As `run`, up to the point where the command would start.
 pub fn print_plan(run: &Run, json: bool) -> Result<u8> {
-    let mut log = Log::open(run)?;
-    let plan = prepare(run, &mut log, &mut Steps::new("parent"))?;
+    let log = Log::open(run)?;
+    let plan = prepare(run, &log, &mut Steps::new("parent"))?;
     let text = if json { plan::show::json(&plan).pretty() + "\n" } else { plan::show::text(&plan) };
     super::print(&text)
 }
 
-fn prepare(run: &Run, log: &mut Log, steps: &mut Steps) -> Result<Plan> {
+fn prepare(run: &Run, log: &Log, steps: &mut Steps) -> Result<Plan> {
     let env = Env::of_process()?;
     let loaded = config::load(run.settings.as_deref(), run.template.as_deref(), &env, run.allow_degraded)?;
     announce(&loaded, log);
@@ -58,7 +60,7 @@ fn prepare(run: &Run, log: &mut Log, steps: &mut Steps) -> Result<Plan> {
     Ok(plan)
 }
 
-fn announce(loaded: &Loaded, log: &mut Log) {
+fn announce(loaded: &Loaded, log: &Log) {
     for warning in &loaded.warnings {
         log.warn(warning);
     }

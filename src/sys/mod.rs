@@ -13,6 +13,7 @@ pub mod mount;
 pub mod process;
 pub mod seccomp;
 pub mod signal;
+pub mod time;
 
 use rustix::io::Errno;
 

@@ -1,0 +1,4 @@
+//! Seeing: what was denied, by which layer, and what would allow it. Events to lines.
+
+pub mod event;
+pub mod report;
