@@ -64,8 +64,21 @@ pub struct Facts {
     pub first_word_on_path: bool,
     /// The caller's environment.
     pub environment: Vec<(OsString, OsString)>,
+    /// The proxies' ports on the host's loopback, where the command is to have the host's network.
+    pub host_proxy: Option<HostProxy>,
     /// Eight hexadecimal digits that differ from run to run.
     pub nonce: String,
+}
+
+/// Proxies that listen on the host's loopback, where other users are too: who knows the token may use them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostProxy {
+    /// Port of the HTTP proxy.
+    pub http: u16,
+    /// Port of the SOCKS proxy.
+    pub socks: u16,
+    /// The password of the user `fence`.
+    pub token: String,
 }
 
 /// What stands at a path on the host.
