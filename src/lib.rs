@@ -26,6 +26,7 @@ pub mod sys;
 pub mod tables;
 pub mod text;
 pub mod trace;
+pub mod wire;
 
 #[cfg(test)]
 mod testdata;
