@@ -64,21 +64,15 @@ pub struct Facts {
     pub first_word_on_path: bool,
     /// The caller's environment.
     pub environment: Vec<(OsString, OsString)>,
-    /// The proxies' ports on the host's loopback, where the command is to have the host's network.
-    pub host_proxy: Option<HostProxy>,
+    /// The programs that rules on commands name, where they were found: by the word of the rule.
+    pub programs: BTreeMap<String, Vec<Program>>,
+    /// Every name on PATH of those files, where exec is to be judged.
+    pub program_names: BTreeMap<FileId, Vec<String>>,
+    /// Whether exec can be judged here, where the policy wants that: a signal does not disturb a call that waits (5.19), or
+    /// why not at all.
+    pub exec_listener: Option<std::result::Result<bool, String>>,
     /// Eight hexadecimal digits that differ from run to run.
     pub nonce: String,
-}
-
-/// Proxies that listen on the host's loopback, where other users are too: who knows the token may use them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostProxy {
-    /// Port of the HTTP proxy.
-    pub http: u16,
-    /// Port of the SOCKS proxy.
-    pub socks: u16,
-    /// The password of the user `fence`.
-    pub token: String,
 }
 
 /// What stands at a path on the host.
@@ -103,6 +97,22 @@ pub enum Kind {
     File,
     /// A device, socket or pipe.
     Other,
+}
+
+/// A file's identity, whatever its name: device and inode.
+pub type FileId = (u64, u64);
+
+/// A program that a rule names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// Where.
+    pub found: Found,
+    /// Which file.
+    pub file: FileId,
+    /// It is the shell that runs the `-c` line.
+    pub shell: bool,
+    /// Names of commands that scripts need and that are this file too.
+    pub critical: Vec<&'static str>,
 }
 
 /// An inherited descriptor.

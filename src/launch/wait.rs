@@ -2,7 +2,6 @@
 
 use super::message::{Channel, Message};
 use crate::error::{Failure, Result};
-use crate::supervise::Supervisor;
 use crate::sys::signal::{self, Signals, Taken};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, WaitOptions, getpid, waitpid};
@@ -12,12 +11,7 @@ use rustix::termios::{tcgetpgrp, tcsetpgrp};
 ///
 /// Signals that a process sent to fence go on to the command. What the kernel sent (Ctrl-C) reached the command too,
 /// which is in the same process group, unless it has a session of its own.
-pub(super) fn until_end(
-    init: Pid,
-    channel: &Channel,
-    own_session: bool,
-    supervisor: &mut Supervisor,
-) -> Result<u8> {
+pub(super) fn until_end(init: Pid, channel: &Channel, own_session: bool) -> Result<u8> {
     let signals =
         Signals::new().map_err(|e| Failure::new("cannot create a signalfd").errno(e.raw_os_error()))?;
     let foreground = tcgetpgrp(rustix::stdio::stdin()).ok();
@@ -28,21 +22,13 @@ pub(super) fn until_end(
         if !gone {
             fds.push(PollFd::new(channel, PollFlags::IN));
         }
-        let own = fds.len();
-        fds.extend(supervisor.watched().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
         _ = poll(&mut fds, None);
-        let asked = fds[own..].iter().any(|fd| !fd.revents().is_empty());
-        drop(fds);
-        if asked {
-            supervisor.start();
-        }
-        while let Some((message, descriptors)) = (!gone).then(|| channel.receive_with()).flatten() {
+        while let Some(message) = (!gone).then(|| channel.receive()).flatten() {
             match message {
-                Message::Listening => supervisor.listening(descriptors),
                 Message::Failed(why) => failure = Some(why),
                 Message::Stopped(_) => stop_too(channel),
                 Message::Gone => gone = true,
-                Message::Signal(_) | Message::Connect(_) | Message::Connected(_) => {}
+                Message::Signal(_) => {}
             }
         }
         if let Some(status) = next_signal(&signals, init, channel, own_session) {

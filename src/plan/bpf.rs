@@ -57,6 +57,7 @@ const RETURN: u16 = 0x06;
 /// `SECCOMP_RET_*`
 const KILL_PROCESS: u32 = 0x8000_0000;
 const ERRNO: u32 = 0x0005_0000;
+const USER_NOTIF: u32 = 0x7fc0_0000;
 const ALLOW: u32 = 0x7fff_0000;
 
 /// Where `seccomp_data` has the number and the architecture.
@@ -243,6 +244,7 @@ impl Backwards {
         let label = match action {
             Action::Allow => self.push(give(ALLOW)),
             Action::Refuse(errno) => self.push(refuse(errno)),
+            Action::Notify => self.push(give(USER_NOTIF)),
             Action::Args(rule) => {
                 self.code.extend(args::program(rule).iter().rev());
                 Label(self.code.len() - 1)

@@ -114,8 +114,8 @@ impl Rules {
 /// The directories that are the sandbox's own, whatever the host has there.
 pub const PRIVATE_TMP: [&str; 2] = ["/tmp", "/var/tmp"];
 
-/// Policy and facts → one rule per path.
-pub fn rules(policy: &Policy, run: &Run, facts: &Facts) -> Rules {
+/// Policy and facts → one rule per path; `programs` are hidden for what the policy says about commands.
+pub fn rules(policy: &Policy, run: &Run, facts: &Facts, programs: &[Found]) -> Rules {
     let writable_roots = writable_roots(policy, facts);
     let mut build = Builder { facts, policy, writable_roots, rules: Rules::default() };
     build.rules.empty_root = build.empty_root(run);
@@ -126,6 +126,7 @@ pub fn rules(policy: &Policy, run: &Run, facts: &Facts) -> Rules {
     build.shown_in_private(run);
     build.protected();
     build.denied();
+    programs.iter().for_each(|program| build.put(program, Place::Mask, false));
     build.exposed(run);
     pin_ancestors(&mut build.rules.places);
     build.rules

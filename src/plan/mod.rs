@@ -3,10 +3,10 @@
 pub mod bpf;
 pub mod command;
 pub mod env;
+pub mod exec;
 pub mod files;
 pub mod landlock;
 pub mod mounts;
-pub mod net;
 pub mod private;
 pub mod seccomp;
 pub mod show;
@@ -34,12 +34,14 @@ pub struct Plan {
     pub landlock: Option<landlock::Ruleset>,
     /// The system call filter's rules.
     pub seccomp: Vec<Rule>,
+    /// What the exec supervisor judges by, when there is one.
+    pub exec: Option<exec::Exec>,
     /// Capabilities that stay, as a bit set.
     pub capabilities: u64,
     /// The command's environment and directories it needs.
     pub environment: env::Environment,
-    /// Which network the command is in, who listens there for the parent, and what comes in from the host.
-    pub network: net::Network,
+    /// Sockets that listen inside for the parent.
+    pub listeners: Vec<Listener>,
     /// The command's words; the first is looked up on PATH inside.
     pub argv: Vec<OsString>,
     /// The working directory.
@@ -98,6 +100,15 @@ pub enum Engine {
     Native,
 }
 
+/// A socket that listens in the sandbox's network namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// What it serves.
+    pub purpose: &'static str,
+    /// Port on the sandbox's 127.0.0.1.
+    pub port: u16,
+}
+
 /// Capabilities root keeps, by number: CHOWN, DAC_OVERRIDE, FOWNER, FSETID for files; KILL, SETGID, SETUID because there is
 /// a PID namespace.
 const ROOT_KEEPS: [u32; 7] = [0, 1, 3, 4, 5, 6, 7];
@@ -107,16 +118,15 @@ const ROOT_NEEDS: [(u32, &str); 3] = [(8, "CAP_SETPCAP"), (12, "CAP_NET_ADMIN"),
 /// Makes the plan, or says in one sentence why this policy can't be kept on this host.
 pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Plan> {
     check_engine(run)?;
-    let rules = files::rules(policy, run, facts);
+    let exec = exec::plan(policy, run, facts)?;
+    let rules = files::rules(policy, run, facts, &exec.masks);
     if rules.places.get(Path::new("/")).is_some_and(|rule| rule.place == files::Place::Mask) {
         return Err(Failure::new(
             "cannot deny reading / as filesystem.denyRead says: the command itself is there",
         )
         .hint("filesystem.defaultDenyRead hides all that is not allowed"));
     }
-    let network = net::plan(policy, run, facts)?;
-    let mut mounts = mounts::table(&rules);
-    net::resolver(&network, facts, &rules, &mut mounts);
+    let mounts = mounts::table(&rules);
     let own = private::writable(&mounts);
     let mut devices: Vec<PathBuf> =
         private::allowed_devices(policy, facts).map(|(_, found)| found.real.clone()).collect();
@@ -128,15 +138,18 @@ pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Plan> {
     let filter = seccomp::plan(&seccomp::Options {
         allow: run.allow_syscalls.clone(),
         guard_group_kill: !scoped,
+        ask_exec: exec.exec.is_some(),
         ..seccomp::Options::default()
     })?;
-    let notes = notes(policy, run, facts, &rules, &network);
+    let mut notes = notes(policy, run, facts, &rules);
+    notes.extend(exec.notes);
     if let Some(note) = notes.iter().find(|n| n.weight == Weight::Unenforced && !run.allow_degraded) {
         return Err(
             Failure::new(note.text.clone()).hint("--allow-degraded runs the command without that rule")
         );
     }
-    require(run, facts)?;
+    let argv = exec.exec.is_some() && exec::mode(policy) == exec::Mode::Argv;
+    require(run, facts, argv)?;
     let root = facts.capable(21);
     let (argv, assignments) = command::words(run, facts);
     if argv.is_empty() {
@@ -145,12 +158,13 @@ pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Plan> {
     }
     let plan = Plan {
         engine: Engine::Native,
-        namespaces: namespaces(root, &network),
+        namespaces: namespaces(root),
         landlock,
         seccomp: if facts.seccomp { filter } else { Vec::new() },
+        exec: exec.exec,
         capabilities: if facts.uid == 0 { ROOT_KEEPS.iter().fold(0, |set, bit| set | 1 << bit) } else { 0 },
-        environment: environment(run, facts, assignments, &mounts, net::proxy_url(policy, &network)),
-        network,
+        environment: environment(run, facts, assignments, &mounts),
+        listeners: Vec::new(),
         argv,
         cwd: facts.cwd.clone(),
         cwd_is_private: private::is_top(&facts.cwd) || rules.empty_root && facts.cwd == Path::new("/"),
@@ -167,20 +181,13 @@ pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Plan> {
 }
 
 /// All that is weaker than it looks, or good to know.
-fn notes(
-    policy: &Policy,
-    run: &Run,
-    facts: &Facts,
-    rules: &files::Rules,
-    network: &net::Network,
-) -> Vec<Note> {
+fn notes(policy: &Policy, run: &Run, facts: &Facts, rules: &files::Rules) -> Vec<Note> {
     let mut notes: Vec<Note> = rules.remarks.iter().map(|r| remark(r.clone())).collect();
     let unread = facts.unread.iter();
     notes.extend(unread.map(|place| remark(format!("filesystem globs: could not search {place}"))));
     notes.extend(rules.warnings.iter().map(degraded));
     notes.extend(rules.unenforced.iter().map(unenforced));
     notes.extend(missing_layers(facts));
-    notes.extend(net::notes(policy, network));
     notes.extend(not_yet(policy, run));
     notes
 }
@@ -238,7 +245,7 @@ fn missing_layers(facts: &Facts) -> Vec<Note> {
 fn not_yet(policy: &Policy, run: &Run) -> Vec<Note> {
     let mut notes = Vec::new();
     let network = &policy.network;
-    if !network.allowed_domains.is_empty() && !net::shares_host(policy) {
+    if !network.allowed_domains.is_empty() {
         notes.push(degraded(
             "network.allowedDomains has no effect in this build: the sandbox has no network at all",
         ));
@@ -258,17 +265,6 @@ fn not_yet(policy: &Policy, run: &Run) -> Vec<Note> {
             "network.upstreamProxy, httpProxyPort and socksProxyPort have no effect in this build: there is no proxy",
         ));
     }
-    if policy.command.runtime_exec_policy == "argv" {
-        notes.push(unenforced("command.runtimeExecPolicy \"argv\" is not enforced by this build"));
-    }
-    if !policy.command.deny.is_empty()
-        || !policy.ssh.allowed_hosts.is_empty()
-        || !policy.ssh.denied_hosts.is_empty()
-    {
-        notes.push(degraded(
-            "command.deny and ssh rules are checked on the literal command only in this build, not on what it starts",
-        ));
-    }
     if !run.ports.is_empty() {
         notes.push(unenforced(
             "--port is not enforced by this build: nothing outside can reach a port inside",
@@ -284,7 +280,7 @@ fn not_yet(policy: &Policy, run: &Run) -> Vec<Note> {
 }
 
 /// Layers that `--require` names and that are not there.
-fn require(run: &Run, facts: &Facts) -> Result<()> {
+fn require(run: &Run, facts: &Facts, argv: bool) -> Result<()> {
     let missing = |layer: &Layer| match layer {
         Layer::Userns | Layer::Netns | Layer::Pidns => None,
         Layer::Seccomp => (!facts.seccomp).then_some("seccomp: this kernel has no seccomp filters"),
@@ -292,7 +288,7 @@ fn require(run: &Run, facts: &Facts) -> Result<()> {
             (facts.landlock_abi == 0).then_some("landlock: this kernel does not have it enabled")
         }
         Layer::LandlockNet => Some("landlock-net: this build has no Landlock rules for TCP"),
-        Layer::Argv => Some("argv: this build has no exec supervisor"),
+        Layer::Argv => (!argv).then_some("argv: command.runtimeExecPolicy is not \"argv\""),
         Layer::Monitor => Some("monitor: this build has no eBPF monitor"),
     };
     match run.require.iter().find_map(missing) {
@@ -303,14 +299,14 @@ fn require(run: &Run, facts: &Facts) -> Result<()> {
 
 /// `CLONE_NEW*`: mount, PID, network, IPC, UTS and cgroup; a user namespace only for those who need one. Root inside a
 /// user namespace gains nothing and could not chown.
-fn namespaces(root: bool, network: &net::Network) -> u64 {
+fn namespaces(root: bool) -> u64 {
     let all = libc::CLONE_NEWNS
         | libc::CLONE_NEWPID
+        | libc::CLONE_NEWNET
         | libc::CLONE_NEWIPC
         | libc::CLONE_NEWUTS
         | libc::CLONE_NEWCGROUP;
-    let own = if network.mode == net::Mode::Own { libc::CLONE_NEWNET } else { 0 };
-    (all | own | if root { 0 } else { libc::CLONE_NEWUSER }) as u64
+    all as u64 | if root { 0 } else { libc::CLONE_NEWUSER as u64 }
 }
 
 /// Pipes stay (process substitution, make's job server); all else only when `--keep-fd` names it.
@@ -349,7 +345,6 @@ fn environment(
     facts: &Facts,
     assignments: Vec<env::Variable>,
     mounts: &[Mount],
-    proxy_url: String,
 ) -> env::Environment {
     let writable = |name: &str| {
         let value = facts.environment.iter().find(|(n, _)| n == name).map(|(_, value)| Path::new(value));
@@ -365,7 +360,7 @@ fn environment(
             tmpdir_writable: writable("TMPDIR"),
             runtime_dir_writable: writable("XDG_RUNTIME_DIR"),
             log_file: run.log_file.as_ref().map(|path| facts.cwd.join(path)),
-            proxy_url,
+            proxy_url: env::PROXY_URL.to_string(),
             assignments,
         },
     );

@@ -1,7 +1,7 @@
 //! Which system calls are judged, and how: the built-in table, what the engine needs, what the user asked for.
 
 use crate::error::{Failure, Result};
-use crate::tables::syscalls::{Action, BLOCKED, EPERM, GROUP_KILL, Numbers, Rule, all, find};
+use crate::tables::syscalls::{Action, BLOCKED, EPERM, EXEC, GROUP_KILL, Numbers, Rule, all, find};
 use crate::text::distance;
 
 /// What the filter has to do.
@@ -13,6 +13,8 @@ pub struct Options {
     pub deny: Vec<String>,
     /// Landlock cannot scope signals (below ABI 6), so `kill(0)` would reach the caller's script.
     pub guard_group_kill: bool,
+    /// Somebody judges what is executed.
+    pub ask_exec: bool,
 }
 
 /// Options → rows, in the order in which `fence plan` shows them.
@@ -30,6 +32,10 @@ pub fn plan(options: &Options) -> Result<Vec<Rule>> {
         allowed.push(known(name)?.0);
     }
     rules.retain(|rule| !allowed.contains(&rule.name));
+    // After that: what is asked about is not blocked, so there is nothing to open.
+    if options.ask_exec {
+        rules.extend_from_slice(EXEC);
+    }
     for name in &options.deny {
         let (name, numbers) = known(name)?;
         put(&mut rules, denied(name, numbers));
@@ -155,6 +161,15 @@ mod tests {
             assert_eq!(action(&rules, name), Some(Action::Refuse(EPERM)), "{name}");
         }
         assert_eq!(action(&rules, "io_uring_setup"), Some(Action::Refuse(ENOSYS)));
+    }
+
+    #[test]
+    fn nothing_opens_exec() {
+        let options = Options { ask_exec: true, allow: names(&["execve", "execveat"]), ..Options::default() };
+        let rules = plan(&options).unwrap();
+        for name in ["execve", "execveat"] {
+            assert_eq!(action(&rules, name), Some(Action::Notify), "{name}");
+        }
     }
 
     #[test]

@@ -63,6 +63,7 @@ pub fn look(
     }
     aliases(&mut facts, policy, cwd, home);
     protected(&mut facts, policy, names)?;
+    super::programs::look(&mut facts, policy);
     Ok(facts)
 }
 
@@ -124,7 +125,7 @@ fn on_path(name: &OsStr) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|directory| directory.join(name)).find(|file| executable(file))
 }
 
-fn executable(file: &Path) -> bool {
+pub(super) fn executable(file: &Path) -> bool {
     rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok() && !file.is_dir()
 }
 
@@ -154,7 +155,7 @@ fn own_directory(path: &Path, uid: u32) -> Option<Found> {
 }
 
 /// The same as [`find`], with the symbolic links on the way.
-fn find_with_links(path: &Path) -> Option<Found> {
+pub(super) fn find_with_links(path: &Path) -> Option<Found> {
     let found = find(path)?;
     let links = if found.real == path { Vec::new() } else { links_on(path) };
     Some(Found { links, ..found })
@@ -417,16 +418,7 @@ pub fn try_namespaces() -> std::result::Result<(), String> {
     let run = Run { command: Command::Argv(vec!["/".into()]), ..Run::default() };
     let answer = look(&policy, &run, Path::new("/"), None, &[])
         .and_then(|facts| crate::plan::plan(&policy, &run, &facts))
-        .and_then(|plan| {
-            crate::launch::run(
-                &plan,
-                &[],
-                0,
-                Vec::new(),
-                crate::log::Log::plain().into(),
-                crate::trace::Steps::new("probe"),
-            )
-        });
+        .and_then(|plan| crate::launch::run(&plan, &[], 0, crate::trace::Steps::new("probe")));
     match answer {
         // `/` is a directory: exec of it fails with 126 when all else worked.
         Err(failure) if failure.status == crate::error::STATUS_NOT_EXECUTABLE => Ok(()),

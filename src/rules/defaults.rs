@@ -1,7 +1,7 @@
 //! Commands that are denied unless `command.useDefaults` is false: they act on the machine, not on the user's files.
 
 /// In the order in which they are tried, as rules of `command.deny` are written.
-pub(super) const DENY: [&str; 29] = [
+pub(crate) const DENY: [&str; 29] = [
     // The machine goes down.
     "shutdown",
     "reboot",

@@ -1,7 +1,7 @@
 //! Verdicts on commands, programs, paths and hosts: pure.
 
 pub mod command;
-mod defaults;
+pub(crate) mod defaults;
 pub mod files;
 pub mod glob;
 pub mod globset;

@@ -10,7 +10,9 @@
 pub mod arena;
 pub mod fd;
 pub mod mount;
+pub mod notify;
 pub mod process;
+pub mod ptrace;
 pub mod seccomp;
 pub mod signal;
 pub mod time;

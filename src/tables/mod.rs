@@ -2,5 +2,6 @@
 
 pub mod landlock;
 pub mod paths;
+pub mod programs;
 pub mod protected;
 pub mod syscalls;

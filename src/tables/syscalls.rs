@@ -82,6 +82,8 @@ pub enum Action {
     Refuse(Errno),
     /// Its arguments decide.
     Args(ArgRule),
+    /// It waits until who reads the filter's listener answers.
+    Notify,
 }
 
 /// How arguments decide: only values in registers, because memory can change after the look.
@@ -114,6 +116,7 @@ impl fmt::Display for Action {
         f.write_str(match self {
             Action::Allow => "allowed",
             Action::Refuse(errno) => return errno.fmt(f),
+            Action::Notify => "asks the supervisor",
             Args(UnshareFlags | CloneFlags) => "EPERM for new namespaces",
             Args(TerminalInput) => "EPERM for TIOCSTI and TIOCLINUX",
             Args(Personality) => "EPERM for all but plain Linux",
@@ -272,6 +275,13 @@ pub static BLOCKED: &[Rule] = &[
 pub static GROUP_KILL: &[Rule] = &[
     rule("kill",              [  62,  129,   37], Args(GroupKill), "kill(0) and kill(-1) reach the caller's script: its process group is ours"),
     rule("pidfd_send_signal", [ 424,  424,  424], Args(GroupPidfd), "reaches a process group by its leader's pidfd (Linux 6.9)"),
+];
+
+/// Added where somebody judges what is executed. x32 has these calls under numbers that [`X32`] refuses.
+#[rustfmt::skip]
+pub static EXEC: &[Rule] = &[
+    rule("execve",            [  59,  221,   11], Action::Notify, "judged by file and arguments"),
+    rule("execveat",          [ 322,  281,  358], Action::Notify, "judged by file and arguments"),
 ];
 
 /// A call of `syscalls.tbl` by its name.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 /// Every row of every table.
 fn rows() -> impl Iterator<Item = &'static Rule> {
-    [BLOCKED, GROUP_KILL].into_iter().flatten()
+    [BLOCKED, GROUP_KILL, EXEC].into_iter().flatten()
 }
 
 /// Names and numbers by linux-raw-sys, which has those of the architecture that it is compiled for.
@@ -41,7 +41,7 @@ fn rows_are_those_of_linux_raw_sys() {
         __NR_delete_module __NR_kexec_load __NR_kexec_file_load __NR_reboot __NR_swapon __NR_swapoff
         __NR_acct __NR_syslog __NR_sethostname __NR_setdomainname __NR_quotactl __NR_quotactl_fd
         __NR_lookup_dcookie __NR_nfsservctl __NR_settimeofday __NR_clock_settime __NR_clock_adjtime
-        __NR_personality __NR_kill __NR_pidfd_send_signal
+        __NR_personality __NR_kill __NR_pidfd_send_signal __NR_execve __NR_execveat
     ];
     #[cfg(target_arch = "x86_64")]
     let only = raw![__NR_ioperm __NR_iopl __NR__sysctl __NR_uselib];
@@ -138,7 +138,7 @@ fn calls_since_linux_5_1_have_one_number() {
 
 #[test]
 fn rows_are_complete_and_written_once() {
-    for table in [BLOCKED, GROUP_KILL] {
+    for table in [BLOCKED, GROUP_KILL, EXEC] {
         let mut names: Vec<_> = table.iter().map(|row| row.name).collect();
         names.sort_unstable();
         names.dedup();

@@ -91,7 +91,7 @@ fn everywhere(options: &Options) -> Vec<(Arch, Vec<Instruction>)> {
 
 /// All options that add rows.
 fn widest() -> Options {
-    Options { guard_group_kill: true, ..Options::default() }
+    Options { guard_group_kill: true, ask_exec: true, ..Options::default() }
 }
 
 const HIGH: u64 = 0xdead_beef_0000_0000;
@@ -105,6 +105,7 @@ fn every_number_gets_the_action_of_its_row() {
                 let row = rules.iter().find(|rule| rule.numbers.on(arch) == Some(nr));
                 let wanted = match row.map(|rule| rule.action) {
                     Some(Action::Refuse(refused)) => errno(refused),
+                    Some(Action::Notify) => USER_NOTIF,
                     Some(Action::Args(_)) => continue,
                     _ if arch == Arch::X86_64 && (512..=547).contains(&nr) => errno(ENOSYS),
                     _ => ALLOW,
@@ -123,6 +124,20 @@ fn x32_is_missing_and_minus_one_passes() {
     }
     assert_eq!(answer(&program, Arch::X86_64, u32::MAX, &[]), ALLOW);
     assert_eq!(answer(&program, Arch::X86_64, 0x3fff_ffff, &[]), ALLOW);
+}
+
+#[test]
+fn exec_is_asked_about_in_every_form() {
+    for (arch, program) in everywhere(&widest()) {
+        for name in ["execve", "execveat"] {
+            assert_eq!(answer(&program, arch, nr(name, arch), &[]), USER_NOTIF, "{name} on {arch:?}");
+        }
+    }
+    let program = program(&widest(), Arch::X86_64);
+    // x32's own execve and execveat, with and without its bit, and the 64-bit numbers with it.
+    for number in [520, 545, 520 | 0x4000_0000, 545 | 0x4000_0000, 59 | 0x4000_0000, 322 | 0x4000_0000] {
+        assert_eq!(answer(&program, Arch::X86_64, number, &[]), errno(ENOSYS), "{number:#x}");
+    }
 }
 
 #[test]
