@@ -64,6 +64,8 @@ pub struct Facts {
     pub first_word_on_path: bool,
     /// The caller's environment.
     pub environment: Vec<(OsString, OsString)>,
+    /// The proxies' ports on the host's loopback, where the command is to have the host's network.
+    pub host_proxy: Option<HostProxy>,
     /// The programs that rules on commands name, where they were found: by the word of the rule.
     pub programs: BTreeMap<String, Vec<Program>>,
     /// Every name on PATH of those files, where exec is to be judged.
@@ -73,6 +75,17 @@ pub struct Facts {
     pub exec_listener: Option<std::result::Result<bool, String>>,
     /// Eight hexadecimal digits that differ from run to run.
     pub nonce: String,
+}
+
+/// Proxies that listen on the host's loopback, where other users are too: who knows the token may use them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostProxy {
+    /// Port of the HTTP proxy.
+    pub http: u16,
+    /// Port of the SOCKS proxy.
+    pub socks: u16,
+    /// The password of the user `fence`.
+    pub token: String,
 }
 
 /// What stands at a path on the host.

@@ -3,7 +3,7 @@
 //! ```text
 //! argv ─Invocation→ config ─Policy→ ┐
 //! host ─probe→ Facts ───────────────┴ plan ─Plan→ launch ─┬→ child: apply → exec
-//!                                      └ Refusal/Degraded  └→ parent: supervise (signals, wait)
+//!                                      └ Refusal/Degraded  └→ parent: wait, supervise
 //! ```
 #![deny(unsafe_code)]
 
@@ -21,10 +21,12 @@ pub mod mountinfo;
 pub mod plan;
 pub mod probe;
 pub mod rules;
+pub mod supervise;
 pub mod sys;
 pub mod tables;
 pub mod text;
 pub mod trace;
+pub mod wire;
 
 #[cfg(test)]
 mod testdata;

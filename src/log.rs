@@ -23,6 +23,12 @@ pub struct Log {
 }
 
 impl Log {
+    /// Warnings alone, on stderr.
+    pub fn plain() -> Log {
+        let report = Mutex::new(Report::new(Style::default()));
+        Log { file: None, debug: false, json: false, table: None, report }
+    }
+
     /// Opens the log of a run.
     ///
     /// # Errors
@@ -32,7 +38,7 @@ impl Log {
             (run.monitor || run.debug) && std::env::var_os("GITHUB_ACTIONS").is_some_and(|on| on == "true");
         let style = Style { monitor: run.monitor, debug: run.debug, json: run.log_json, github };
         let report = Mutex::new(Report::new(style));
-        let mut log = Log { file: None, debug: run.debug, json: run.log_json, table: None, report };
+        let mut log = Log { debug: run.debug, json: run.log_json, report, ..Log::plain() };
         if github && let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY") {
             // Opened before the command runs, which might put another file there.
             log.table = OpenOptions::new().append(true).create(true).open(path).ok();

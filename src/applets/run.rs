@@ -8,8 +8,11 @@ use crate::log::Log;
 use crate::plan::{self, Plan, Weight};
 use crate::probe::host;
 use crate::rules::command;
+use crate::supervise;
 use crate::tables::syscalls::Arch;
 use crate::trace::Steps;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 /// Runs the command; its exit status.
 ///
@@ -17,8 +20,8 @@ use crate::trace::Steps;
 /// fence could not start it, or policy denies it.
 pub fn run(run: &Run, arguments: usize) -> Result<u8> {
     let mut steps = Steps::new("parent");
-    let log = Log::open(run)?;
-    let plan = prepare(run, &log, &mut steps)?;
+    let log = Arc::new(Log::open(run)?);
+    let (plan, proxies) = prepare(run, &log, &mut steps)?;
     for note in plan.notes.iter().filter(|n| n.weight != Weight::Remark) {
         log.warn(&note.text);
     }
@@ -29,7 +32,7 @@ pub fn run(run: &Run, arguments: usize) -> Result<u8> {
     let filter =
         if plan.seccomp.is_empty() { Vec::new() } else { plan::bpf::compile(&plan.seccomp, Arch::HOST)? };
     steps.mark("filter");
-    let status = launch::run(&plan, &filter, arguments, steps);
+    let status = launch::run(&plan, &filter, arguments, proxies, log.clone(), steps);
     log.end();
     status
 }
@@ -39,13 +42,13 @@ pub fn run(run: &Run, arguments: usize) -> Result<u8> {
 /// # Errors
 /// As `run`, up to the point where the command would start.
 pub fn print_plan(run: &Run, json: bool) -> Result<u8> {
-    let log = Log::open(run)?;
-    let plan = prepare(run, &log, &mut Steps::new("parent"))?;
+    let (plan, _) = prepare(run, &Log::open(run)?, &mut Steps::new("parent"))?;
     let text = if json { plan::show::json(&plan).pretty() + "\n" } else { plan::show::text(&plan) };
     super::print(&text)
 }
 
-fn prepare(run: &Run, log: &Log, steps: &mut Steps) -> Result<Plan> {
+/// The plan, and the proxies' sockets where they are the host's.
+fn prepare(run: &Run, log: &Log, steps: &mut Steps) -> Result<(Plan, Vec<OwnedFd>)> {
     let env = Env::of_process()?;
     let loaded = config::load(run.settings.as_deref(), run.template.as_deref(), &env, run.allow_degraded)?;
     announce(&loaded, log);
@@ -53,11 +56,17 @@ fn prepare(run: &Run, log: &Log, steps: &mut Steps) -> Result<Plan> {
     command::check(&loaded.policy, &run.command)?;
     host::check_stdio()?;
     let home = env.home.as_deref().filter(|home| home.is_absolute());
-    let facts = host::look(&loaded.policy, run, &env.cwd, home, &loaded.file_paths)?;
+    let mut facts = host::look(&loaded.policy, run, &env.cwd, home, &loaded.file_paths)?;
+    let mut sockets = Vec::new();
+    if plan::net::shares_host(&loaded.policy) {
+        let (proxy, made) = supervise::proxies()?;
+        facts.host_proxy = Some(proxy);
+        sockets = made;
+    }
     steps.mark("probe");
     let plan = plan::plan(&loaded.policy, run, &facts)?;
     steps.mark("plan");
-    Ok(plan)
+    Ok((plan, sockets))
 }
 
 fn announce(loaded: &Loaded, log: &Log) {

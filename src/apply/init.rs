@@ -1,6 +1,6 @@
 //! Init of the sandbox's PID namespace: starts the command, reaps, passes signals on, ends with the command's status.
 
-use super::{Stage, die_with_parent, failed, payload, privileges};
+use super::{Stage, die_with_parent, failed, listen, payload, privileges};
 use crate::error::Result;
 use crate::launch::message::{Channel, Message};
 use crate::sys::process;
@@ -36,10 +36,17 @@ pub(super) fn start(stage: &mut Stage<'_>) -> Result<Started> {
 }
 
 /// Until the command ends. When init ends, the kernel kills all that is left in the namespace.
-pub(super) fn run(command: Started, parent: &Channel) -> u8 {
+pub(super) fn run(command: Started, parent: &Channel, inbound: Option<&Channel>) -> u8 {
+    let mut inbound = inbound;
     loop {
-        let mut fds = [PollFd::new(&command.signals, PollFlags::IN), PollFd::new(parent, PollFlags::IN)];
+        let mut fds = vec![PollFd::new(&command.signals, PollFlags::IN), PollFd::new(parent, PollFlags::IN)];
+        fds.extend(inbound.map(|channel| PollFd::new(channel, PollFlags::IN)));
         _ = poll(&mut fds, None);
+        match inbound.and_then(Channel::receive) {
+            Some(Message::Connect(port)) => _ = inbound.map(|channel| listen::connect_inside(port, channel)),
+            Some(Message::Gone) => inbound = None,
+            _ => {}
+        }
         match parent.receive() {
             Some(Message::Signal(number)) => _ = signal::send(command.pid, number),
             Some(Message::Gone) => return 128 + libc::SIGKILL as u8,

@@ -3,6 +3,7 @@
 mod identity;
 mod init;
 mod landlock;
+mod listen;
 mod mounts;
 mod payload;
 mod privileges;
@@ -11,6 +12,7 @@ use crate::error::{Failure, Result};
 use crate::launch::message::{Channel, Message};
 use crate::plan::Plan;
 use crate::plan::bpf::Instruction;
+use crate::plan::net::Mode;
 use crate::sys::signal::Mask;
 use crate::sys::{fd, process};
 use crate::trace::Steps;
@@ -31,6 +33,8 @@ pub struct Stage<'a> {
     pub mask: Mask,
     /// The launcher.
     pub parent: Channel,
+    /// Where the launcher asks for connections to ports inside, when the plan has any.
+    pub inbound: Option<Channel>,
     /// Stopwatch.
     pub steps: Steps,
 }
@@ -38,7 +42,7 @@ pub struct Stage<'a> {
 /// Process 1 of the sandbox: sets it up, starts the command, becomes init.
 pub fn init(mut stage: Stage<'_>) -> ! {
     let status = match enter(&mut stage).and_then(|()| init::start(&mut stage)) {
-        Ok(command) => init::run(command, &stage.parent),
+        Ok(command) => init::run(command, &stage.parent, stage.inbound.as_ref()),
         Err(failure) => {
             stage.parent.send(&Message::Failed(failure.clone()));
             failure.status
@@ -61,8 +65,12 @@ fn enter(stage: &mut Stage<'_>) -> Result<()> {
     let outside = payload::where_we_are();
     mounts::build(&plan.mounts, plan.mount_setattr, &mut stage.steps)?;
     umask(mask);
-    fd::loopback_up().map_err(|e| failed("bring the loopback device up", e))?;
-    stage.steps.mark("lo up");
+    if plan.network.mode == Mode::Own {
+        fd::loopback_up().map_err(|e| failed("bring the loopback device up", e))?;
+        stage.steps.mark("lo up");
+        listen::hand_over(&plan.network.listeners, &stage.parent)?;
+        stage.steps.mark("listeners");
+    }
     payload::directories(plan)?;
     payload::work_directory(plan, outside)?;
     stage.steps.mark("work directory");

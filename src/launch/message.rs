@@ -3,7 +3,12 @@
 use crate::error::{Failure, Result};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// One end of the socket pair.
@@ -18,12 +23,21 @@ pub enum Message {
     Stopped(i32),
     /// Launcher → init: send the command this signal.
     Signal(i32),
+    /// Init → launcher: the sockets that listen inside, in the plan's order, with the datagram.
+    Listening,
+    /// Launcher → init: connect to this port of the sandbox's loopback.
+    Connect(u16),
+    /// Init → launcher: the answer to `Connect`: an errno, or 0 and the socket with the datagram.
+    Connected(i32),
     /// The other side is gone.
     Gone,
 }
 
 /// Longest datagram; a failure's text is cut to fit.
 const LONGEST: usize = 16 * 1024;
+
+/// Most descriptors that come with one datagram: the kernel's own limit (SCM_MAX_FD).
+pub const MOST_DESCRIPTORS: usize = 253;
 
 impl Channel {
     /// Two connected ends; what is written to one side arrives whole at the other.
@@ -36,20 +50,51 @@ impl Channel {
 
     /// Sends; when the other side is gone there is nobody to tell.
     pub fn send(&self, message: &Message) {
+        self.send_with(message, &[]);
+    }
+
+    /// Sends a datagram with descriptors, at most [`MOST_DESCRIPTORS`].
+    pub fn send_with(&self, message: &Message, descriptors: &[BorrowedFd<'_>]) {
         let mut bytes = message.encode();
         bytes.truncate(LONGEST);
-        _ = send(&self.0, &bytes, SendFlags::NOSIGNAL);
+        let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        if !descriptors.is_empty() {
+            ancillary.push(SendAncillaryMessage::ScmRights(descriptors));
+        }
+        _ = sendmsg(&self.0, &[IoSlice::new(&bytes)], &mut ancillary, SendFlags::NOSIGNAL);
     }
 
     /// The next datagram; `None` when none is waiting.
     pub fn receive(&self) -> Option<Message> {
+        self.receive_with().map(|(message, _)| message)
+    }
+
+    /// The next datagram and the descriptors that came with it; `None` when none is waiting.
+    pub fn receive_with(&self) -> Option<(Message, Vec<OwnedFd>)> {
         let mut bytes = vec![0; LONGEST];
-        match recv(&self.0, bytes.as_mut_slice(), RecvFlags::DONTWAIT) {
-            Ok((0, _)) => Some(Message::Gone),
-            Ok((n, _)) => Message::decode(&bytes[..n]),
-            Err(Errno::AGAIN | Errno::INTR) => None,
-            Err(_) => Some(Message::Gone),
+        let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+        let received = recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, flags);
+        let mut descriptors = Vec::new();
+        for message in ancillary.drain() {
+            if let RecvAncillaryMessage::ScmRights(rights) = message {
+                descriptors.extend(rights);
+            }
         }
+        match received {
+            Ok(message) if message.bytes == 0 => Some((Message::Gone, descriptors)),
+            Ok(message) => Some((Message::decode(&bytes[..message.bytes])?, descriptors)),
+            Err(Errno::AGAIN | Errno::INTR) => None,
+            Err(_) => Some((Message::Gone, descriptors)),
+        }
+    }
+
+    /// Waits until there is something to receive, at most this long.
+    pub fn wait(&self, seconds: i64) {
+        let limit = rustix::event::Timespec { tv_sec: seconds, tv_nsec: 0 };
+        _ = poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&limit));
     }
 }
 
@@ -74,6 +119,9 @@ impl Message {
         match self {
             Message::Stopped(signal) => vec![b'T', *signal as u8],
             Message::Signal(signal) => vec![b'S', *signal as u8],
+            Message::Listening => vec![b'L'],
+            Message::Connect(port) => [b'C'].into_iter().chain(port.to_ne_bytes()).collect(),
+            Message::Connected(errno) => [b'c'].into_iter().chain(errno.to_ne_bytes()).collect(),
             Message::Gone => Vec::new(),
             Message::Failed(failure) => {
                 let mut bytes = vec![b'F', failure.status];
@@ -92,6 +140,9 @@ impl Message {
         match bytes {
             [b'T', signal] => Some(Message::Stopped(i32::from(*signal))),
             [b'S', signal] => Some(Message::Signal(i32::from(*signal))),
+            [b'L'] => Some(Message::Listening),
+            [b'C', a, b] => Some(Message::Connect(u16::from_ne_bytes([*a, *b]))),
+            [b'c', a, b, c, d] => Some(Message::Connected(i32::from_ne_bytes([*a, *b, *c, *d]))),
             [b'F', status, a, b, c, d, text @ ..] => {
                 let text = String::from_utf8_lossy(text);
                 let (what, hint) =
@@ -120,6 +171,9 @@ mod tests {
             Message::Failed(Failure::new("plain")),
             Message::Stopped(20),
             Message::Signal(15),
+            Message::Listening,
+            Message::Connect(3000),
+            Message::Connected(111),
         ];
         let (a, b) = Channel::pair().unwrap();
         for message in messages {
@@ -131,5 +185,19 @@ mod tests {
         drop(a);
         assert!(b.is_closed());
         assert_eq!(b.receive(), Some(Message::Gone));
+    }
+
+    #[test]
+    fn descriptors_arrive_with_their_datagram() {
+        let (a, b) = Channel::pair().unwrap();
+        let (read, write) = rustix::pipe::pipe().unwrap();
+        a.send_with(&Message::Listening, &[read.as_fd(), write.as_fd()]);
+        a.send(&Message::Connect(1));
+        drop((read, write));
+        let (message, descriptors) = b.receive_with().unwrap();
+        assert_eq!((message, descriptors.len()), (Message::Listening, 2));
+        rustix::io::write(&descriptors[1], b"x").unwrap();
+        assert_eq!(rustix::io::read(&descriptors[0], &mut [0; 2]), Ok(1));
+        assert_eq!(b.receive_with().unwrap().1.len(), 0);
     }
 }

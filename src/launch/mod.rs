@@ -5,38 +5,55 @@ mod wait;
 
 use crate::apply;
 use crate::error::{Failure, Result};
+use crate::log::Log;
 use crate::plan::Plan;
 use crate::plan::bpf::Instruction;
+use crate::supervise::{self, Supervisor};
 use crate::sys::process::{Fork, fork_into};
 use crate::sys::signal;
 use crate::trace::Steps;
 use message::Channel;
 use rustix::io::Errno;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 /// Carries the plan out; returns the exit status of the command.
 ///
 /// `arguments` is the number of fence's own argv words, which init wipes from its memory.
-pub fn run(plan: &Plan, filter: &[Instruction], arguments: usize, mut steps: Steps) -> Result<u8> {
+/// `proxies` listen on the host's loopback, where the plan says so.
+pub fn run(
+    plan: &Plan,
+    filter: &[Instruction],
+    arguments: usize,
+    proxies: Vec<OwnedFd>,
+    log: Arc<Log>,
+    mut steps: Steps,
+) -> Result<u8> {
     let (ours, theirs) = Channel::pair()?;
+    let inbound = supervise::inbound(&plan.network.inbound)?;
+    let inside = if inbound.is_empty() { None } else { Some(Channel::pair()?) };
+    let (ask, answer) = inside.unzip();
     // Before the fork, so that no signal falls between: the child's mask starts as this one.
     let mask = signal::block_all();
     signal::default_sigchld();
     match fork_into(plan.namespaces).map_err(|errno| refused(plan, errno))? {
         Fork::Child => {
-            drop(ours);
+            drop((ours, ask, inbound, proxies));
             apply::init(apply::Stage {
                 plan,
                 filter,
                 arguments,
                 mask,
                 parent: theirs,
+                inbound: answer,
                 steps: steps.fork("init"),
             })
         }
         Fork::Parent(init) => {
-            drop(theirs);
+            drop((theirs, answer));
             steps.mark("clone");
-            let status = wait::until_end(init, &ours, plan.new_session);
+            let mut supervisor = Supervisor::new(&plan.network, log, proxies, inbound, ask);
+            let status = wait::until_end(init, &ours, plan.new_session, &mut supervisor);
             signal::restore(&mask);
             steps.mark("wait");
             steps.print();

@@ -2,6 +2,7 @@
 
 use super::message::{Channel, Message};
 use crate::error::{Failure, Result};
+use crate::supervise::Supervisor;
 use crate::sys::signal::{self, Signals, Taken};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, WaitOptions, getpid, waitpid};
@@ -11,7 +12,12 @@ use rustix::termios::{tcgetpgrp, tcsetpgrp};
 ///
 /// Signals that a process sent to fence go on to the command. What the kernel sent (Ctrl-C) reached the command too,
 /// which is in the same process group, unless it has a session of its own.
-pub(super) fn until_end(init: Pid, channel: &Channel, own_session: bool) -> Result<u8> {
+pub(super) fn until_end(
+    init: Pid,
+    channel: &Channel,
+    own_session: bool,
+    supervisor: &mut Supervisor,
+) -> Result<u8> {
     let signals =
         Signals::new().map_err(|e| Failure::new("cannot create a signalfd").errno(e.raw_os_error()))?;
     let foreground = tcgetpgrp(rustix::stdio::stdin()).ok();
@@ -22,13 +28,21 @@ pub(super) fn until_end(init: Pid, channel: &Channel, own_session: bool) -> Resu
         if !gone {
             fds.push(PollFd::new(channel, PollFlags::IN));
         }
+        let own = fds.len();
+        fds.extend(supervisor.watched().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
         _ = poll(&mut fds, None);
-        while let Some(message) = (!gone).then(|| channel.receive()).flatten() {
+        let asked = fds[own..].iter().any(|fd| !fd.revents().is_empty());
+        drop(fds);
+        if asked {
+            supervisor.start();
+        }
+        while let Some((message, descriptors)) = (!gone).then(|| channel.receive_with()).flatten() {
             match message {
+                Message::Listening => supervisor.listening(descriptors),
                 Message::Failed(why) => failure = Some(why),
                 Message::Stopped(_) => stop_too(channel),
                 Message::Gone => gone = true,
-                Message::Signal(_) => {}
+                Message::Signal(_) | Message::Connect(_) | Message::Connected(_) => {}
             }
         }
         if let Some(status) = next_signal(&signals, init, channel, own_session) {

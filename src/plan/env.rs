@@ -9,9 +9,6 @@ use crate::rules::shell::assignment;
 /// A variable: name and value.
 pub type Variable = (OsString, OsString);
 
-/// Where the sandbox's HTTP proxy listens when the sandbox has a network of its own.
-pub const PROXY_URL: &str = "http://127.0.0.1:3128";
-
 /// One proxy for every scheme: with a SOCKS URL in ALL_PROXY some HTTP libraries raise at start.
 const PROXY_VARIABLES: [&str; 6] =
     ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
@@ -37,7 +34,7 @@ pub struct EnvFacts {
     pub runtime_dir_writable: bool,
     /// `--fence-log-file`
     pub log_file: Option<PathBuf>,
-    /// The HTTP proxy as the command reaches it: [`PROXY_URL`] in a network of its own.
+    /// The HTTP proxy as the command reaches it.
     pub proxy_url: String,
     /// `NAME=value` words in front of the command.
     pub assignments: Vec<Variable>,
@@ -142,6 +139,8 @@ pub fn split_assignments(words: &[OsString]) -> (Vec<Variable>, &[OsString]) {
 mod tests {
     use super::*;
     use crate::testdata::table;
+
+    const PROXY_URL: &str = "http://127.0.0.1:3128";
 
     fn facts() -> EnvFacts {
         EnvFacts {

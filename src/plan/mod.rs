@@ -7,6 +7,7 @@ pub mod exec;
 pub mod files;
 pub mod landlock;
 pub mod mounts;
+pub mod net;
 pub mod private;
 pub mod seccomp;
 pub mod show;
@@ -40,8 +41,8 @@ pub struct Plan {
     pub capabilities: u64,
     /// The command's environment and directories it needs.
     pub environment: env::Environment,
-    /// Sockets that listen inside for the parent.
-    pub listeners: Vec<Listener>,
+    /// Which network the command is in, who listens there for the parent, and what comes in from the host.
+    pub network: net::Network,
     /// The command's words; the first is looked up on PATH inside.
     pub argv: Vec<OsString>,
     /// The working directory.
@@ -100,15 +101,6 @@ pub enum Engine {
     Native,
 }
 
-/// A socket that listens in the sandbox's network namespace.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listener {
-    /// What it serves.
-    pub purpose: &'static str,
-    /// Port on the sandbox's 127.0.0.1.
-    pub port: u16,
-}
-
 /// Capabilities root keeps, by number: CHOWN, DAC_OVERRIDE, FOWNER, FSETID for files; KILL, SETGID, SETUID because there is
 /// a PID namespace.
 const ROOT_KEEPS: [u32; 7] = [0, 1, 3, 4, 5, 6, 7];
@@ -126,7 +118,9 @@ pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Plan> {
         )
         .hint("filesystem.defaultDenyRead hides all that is not allowed"));
     }
-    let mounts = mounts::table(&rules);
+    let network = net::plan(policy, run, facts)?;
+    let mut mounts = mounts::table(&rules);
+    net::resolver(&network, facts, &rules, &mut mounts);
     let own = private::writable(&mounts);
     let mut devices: Vec<PathBuf> =
         private::allowed_devices(policy, facts).map(|(_, found)| found.real.clone()).collect();
@@ -141,7 +135,7 @@ pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Plan> {
         ask_exec: exec.exec.is_some(),
         ..seccomp::Options::default()
     })?;
-    let mut notes = notes(policy, run, facts, &rules);
+    let mut notes = notes(policy, run, facts, &rules, &network);
     notes.extend(exec.notes);
     if let Some(note) = notes.iter().find(|n| n.weight == Weight::Unenforced && !run.allow_degraded) {
         return Err(
@@ -158,13 +152,13 @@ pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Plan> {
     }
     let plan = Plan {
         engine: Engine::Native,
-        namespaces: namespaces(root),
+        namespaces: namespaces(root, &network),
         landlock,
         seccomp: if facts.seccomp { filter } else { Vec::new() },
         exec: exec.exec,
         capabilities: if facts.uid == 0 { ROOT_KEEPS.iter().fold(0, |set, bit| set | 1 << bit) } else { 0 },
-        environment: environment(run, facts, assignments, &mounts),
-        listeners: Vec::new(),
+        environment: environment(run, facts, assignments, &mounts, net::proxy_url(policy, &network)),
+        network,
         argv,
         cwd: facts.cwd.clone(),
         cwd_is_private: private::is_top(&facts.cwd) || rules.empty_root && facts.cwd == Path::new("/"),
@@ -181,13 +175,20 @@ pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Plan> {
 }
 
 /// All that is weaker than it looks, or good to know.
-fn notes(policy: &Policy, run: &Run, facts: &Facts, rules: &files::Rules) -> Vec<Note> {
+fn notes(
+    policy: &Policy,
+    run: &Run,
+    facts: &Facts,
+    rules: &files::Rules,
+    network: &net::Network,
+) -> Vec<Note> {
     let mut notes: Vec<Note> = rules.remarks.iter().map(|r| remark(r.clone())).collect();
     let unread = facts.unread.iter();
     notes.extend(unread.map(|place| remark(format!("filesystem globs: could not search {place}"))));
     notes.extend(rules.warnings.iter().map(degraded));
     notes.extend(rules.unenforced.iter().map(unenforced));
     notes.extend(missing_layers(facts));
+    notes.extend(net::notes(policy, network));
     notes.extend(not_yet(policy, run));
     notes
 }
@@ -245,7 +246,7 @@ fn missing_layers(facts: &Facts) -> Vec<Note> {
 fn not_yet(policy: &Policy, run: &Run) -> Vec<Note> {
     let mut notes = Vec::new();
     let network = &policy.network;
-    if !network.allowed_domains.is_empty() {
+    if !network.allowed_domains.is_empty() && !net::shares_host(policy) {
         notes.push(degraded(
             "network.allowedDomains has no effect in this build: the sandbox has no network at all",
         ));
@@ -299,14 +300,14 @@ fn require(run: &Run, facts: &Facts, argv: bool) -> Result<()> {
 
 /// `CLONE_NEW*`: mount, PID, network, IPC, UTS and cgroup; a user namespace only for those who need one. Root inside a
 /// user namespace gains nothing and could not chown.
-fn namespaces(root: bool) -> u64 {
+fn namespaces(root: bool, network: &net::Network) -> u64 {
     let all = libc::CLONE_NEWNS
         | libc::CLONE_NEWPID
-        | libc::CLONE_NEWNET
         | libc::CLONE_NEWIPC
         | libc::CLONE_NEWUTS
         | libc::CLONE_NEWCGROUP;
-    all as u64 | if root { 0 } else { libc::CLONE_NEWUSER as u64 }
+    let own = if network.mode == net::Mode::Own { libc::CLONE_NEWNET } else { 0 };
+    (all | own | if root { 0 } else { libc::CLONE_NEWUSER }) as u64
 }
 
 /// Pipes stay (process substitution, make's job server); all else only when `--keep-fd` names it.
@@ -345,6 +346,7 @@ fn environment(
     facts: &Facts,
     assignments: Vec<env::Variable>,
     mounts: &[Mount],
+    proxy_url: String,
 ) -> env::Environment {
     let writable = |name: &str| {
         let value = facts.environment.iter().find(|(n, _)| n == name).map(|(_, value)| Path::new(value));
@@ -360,7 +362,7 @@ fn environment(
             tmpdir_writable: writable("TMPDIR"),
             runtime_dir_writable: writable("XDG_RUNTIME_DIR"),
             log_file: run.log_file.as_ref().map(|path| facts.cwd.join(path)),
-            proxy_url: env::PROXY_URL.to_string(),
+            proxy_url,
             assignments,
         },
     );

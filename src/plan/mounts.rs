@@ -53,6 +53,15 @@ pub enum Mount {
     },
     /// An empty file inside a file system in memory, to mount over.
     File(PathBuf),
+    /// A text of fence's own, read-only over a file that is there.
+    Text {
+        /// What it says.
+        text: &'static str,
+        /// Where the file is made, inside a file system in memory.
+        at: PathBuf,
+        /// What it is laid over.
+        over: PathBuf,
+    },
     /// A symbolic link inside a file system in memory.
     Link {
         /// Where.

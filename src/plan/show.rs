@@ -1,10 +1,12 @@
 //! A plan as people and programs read it: `fence plan [--json]`.
 
 use super::mounts::Mount;
+use super::net::Purpose;
 use super::{Plan, Weight};
 use crate::json::Json;
 use crate::rules::shell::quote;
 use std::fmt::Write;
+use std::net::SocketAddr;
 use std::path::Path;
 
 /// Names of the `CLONE_NEW*` bits.
@@ -56,11 +58,11 @@ pub fn text(plan: &Plan) -> String {
     let stripped = plan.environment.stripped.iter().map(|name| format!("{} removed", name.to_string_lossy()));
     let set = plan.environment.changed().map(|(name, value)| format!("{name}={value}"));
     section(&mut out, "environment", set.chain(stripped));
-    section(
-        &mut out,
-        "listeners",
-        plan.listeners.iter().map(|l| format!("127.0.0.1:{} {}", l.port, l.purpose)),
-    );
+    let inside = plan.network.listeners.iter().map(|l| format!("port {} {}", l.port, purpose(l.purpose)));
+    let inbound = plan.network.inbound.iter();
+    let inbound =
+        inbound.map(|p| format!("{} on the host, for that port inside", SocketAddr::new(p.addr, p.port)));
+    section(&mut out, "listeners", inside.chain(inbound));
     section(&mut out, "notes", plan.notes.iter().map(note));
     out
 }
@@ -87,9 +89,11 @@ pub fn json(plan: &Plan) -> Json {
     let notes = plan.notes.iter();
     let notes =
         notes.map(|n| object(vec![("weight", Json::str(weight(n))), ("text", Json::str(&n.text))])).collect();
-    let listeners = plan.listeners.iter();
-    let listeners = listeners
-        .map(|l| object(vec![("port", Json::Int(l.port.into())), ("purpose", Json::str(l.purpose))]));
+    let listeners = plan.network.listeners.iter();
+    let listeners = listeners.map(|l| {
+        object(vec![("port", Json::Int(l.port.into())), ("purpose", Json::str(purpose(l.purpose)))])
+    });
+    let inbound = plan.network.inbound.iter().map(|p| format!("{}", SocketAddr::new(p.addr, p.port)));
     object(vec![
         ("command", Json::strings(plan.argv.iter().map(|w| w.to_string_lossy()))),
         ("directory", path(&plan.cwd)),
@@ -102,6 +106,7 @@ pub fn json(plan: &Plan) -> Json {
         ("environment", Json::Object(environment.collect())),
         ("stripped", Json::strings(plan.environment.stripped.iter().map(|name| name.to_string_lossy()))),
         ("listeners", Json::List(listeners.collect())),
+        ("inbound", Json::strings(inbound)),
         ("notes", Json::List(notes)),
     ])
 }
@@ -111,6 +116,16 @@ fn section(out: &mut String, title: &str, lines: impl Iterator<Item = String>) {
     _ = writeln!(out, "{title}{}", if lines.is_empty() { "    none" } else { "" });
     for line in lines {
         _ = writeln!(out, "  {line}");
+    }
+}
+
+fn purpose(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Http => "HTTP proxy",
+        Purpose::Socks => "SOCKS5 proxy",
+        Purpose::Dns => "DNS over UDP",
+        Purpose::DnsTcp => "DNS over TCP",
+        Purpose::Local => "the host's port of that number",
     }
 }
 
@@ -157,6 +172,7 @@ pub fn line(mount: &Mount) -> String {
         Mount::Pts(to) => format!("private     {} (devpts)", to.display()),
         Mount::Directory { at, .. } => format!("directory   {}", at.display()),
         Mount::File(at) => format!("file        {}", at.display()),
+        Mount::Text { over, .. } => format!("own text    {}", over.display()),
         Mount::Link { at, text } => format!("link        {} -> {}", at.display(), text.display()),
         Mount::KeepLink(at) => format!("kept link   {}", at.display()),
         Mount::Seal(at) | Mount::ReadOnlyPart(at) => format!("read-only   {}", at.display()),

@@ -418,7 +418,16 @@ pub fn try_namespaces() -> std::result::Result<(), String> {
     let run = Run { command: Command::Argv(vec!["/".into()]), ..Run::default() };
     let answer = look(&policy, &run, Path::new("/"), None, &[])
         .and_then(|facts| crate::plan::plan(&policy, &run, &facts))
-        .and_then(|plan| crate::launch::run(&plan, &[], 0, crate::trace::Steps::new("probe")));
+        .and_then(|plan| {
+            crate::launch::run(
+                &plan,
+                &[],
+                0,
+                Vec::new(),
+                crate::log::Log::plain().into(),
+                crate::trace::Steps::new("probe"),
+            )
+        });
     match answer {
         // `/` is a directory: exec of it fails with 126 when all else worked.
         Err(failure) if failure.status == crate::error::STATUS_NOT_EXECUTABLE => Ok(()),

@@ -1,4 +1,4 @@
-//! The network: what listens on the host can be reached outside the sandbox and not inside.
+//! The network: what listens on the host can be reached outside the sandbox and not inside, unless every host is allowed.
 
 use crate::harness::{World, everybody};
 use crate::need;
@@ -6,8 +6,9 @@ use std::net::{TcpListener, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 
-/// Whatever the policy says: this version has no network.
-const POLICIES: [&str; 2] = ["{}", r#"{"network": {"allowedDomains": ["*"], "allowLocalOutbound": true}}"#];
+/// Whatever hosts they allow, none of these opens the host's loopback.
+const POLICIES: [&str; 2] =
+    ["{}", r#"{"network": {"allowedDomains": ["*.example.com"], "allowLocalOutbound": true}}"#];
 
 #[test]
 fn a_tcp_server_of_the_host_is_out_of_reach() {
@@ -61,5 +62,17 @@ fn a_datagram_does_not_reach_the_host() {
             world.fenced(policy, ["bash", "-c", &line]).ok();
             assert!(socket.recv(&mut text).is_err(), "a datagram from inside");
         }
+    }
+}
+
+#[test]
+fn every_domain_means_the_host_network() {
+    for who in everybody() {
+        let world = World::new(who);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let policy = r#"{"network": {"allowedDomains": ["*"]}}"#;
+        let run = world.fenced(policy, [world.victim(), "connect-tcp".into(), address.into()]);
+        assert!(run.ok().err.contains("shares the host's network"), "the reader is told");
     }
 }

@@ -172,6 +172,8 @@ impl<'a> Simulator<'a> {
             Mount::HostRoot { read_only } => (&root, Shows::Host { writable: !read_only }),
             Mount::EmptyRoot => (&root, memory()),
             Mount::Directory { at, .. } | Mount::File(at) | Mount::Link { at, .. } => return self.make(at),
+            // What the name server adds: these policies allow no hosts.
+            Mount::Text { over, .. } => panic!("a text over {}", over.display()),
             Mount::Seal(path) => return self.seal(path),
             Mount::Bind { from, to, read_only, .. } if from == to => {
                 (to, Shows::Host { writable: !read_only })

@@ -98,6 +98,9 @@ impl Tree {
                 make_directories(top, rest, *mode).map_err(|e| cannot("make the directory", at, e))
             }
             Mount::File(at) => self.file(at).map_err(|e| cannot("make the mount point", at, e)),
+            Mount::Text { text, at, over } => {
+                self.text(text, at, over).map_err(|e| cannot("lay fence's own text over", over, e))
+            }
             Mount::Link { at, text } => self.link(at, text).map_err(|e| cannot("make the link", at, e)),
             Mount::KeepLink(at) => self.keep_link(at).or_else(|e| gone(e, at)),
             Mount::Seal(at) => self.seal(at).map_err(|e| cannot("make read-only", at, e)),
@@ -173,6 +176,20 @@ impl Tree {
     fn file(&self, at: &Path) -> std::result::Result<(), Errno> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
         self.make(at, |parent, name| openat(parent, name, flags, Mode::from_raw_mode(0o644)))
+    }
+
+    /// Where there is no file to cover there is no reader either.
+    fn text(&self, text: &str, at: &Path, over: &Path) -> std::result::Result<(), Errno> {
+        let target = match self.open(over) {
+            Err(Errno::NOENT) => return Ok(()),
+            other => other?,
+        };
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
+        self.make(at, |parent, name| {
+            rustix::io::write(openat(parent, name, flags, Mode::from_raw_mode(0o444))?, text.as_bytes())
+        })?;
+        let source = self.open(at)?;
+        self.attach.bind(source.as_fd(), at, target.as_fd(), RDONLY | NOSUID | NODEV, false).map(drop)
     }
 
     fn link(&self, at: &Path, text: &Path) -> std::result::Result<(), Errno> {
@@ -270,7 +287,7 @@ fn name(row: &Mount) -> &'static str {
         Mount::MaskDirectory(_) | Mount::MaskFile(_) => "mask",
         Mount::Proc(_) => "proc",
         Mount::Pts(_) => "devpts",
-        Mount::Directory { .. } | Mount::File(_) | Mount::Link { .. } => "make",
+        Mount::Directory { .. } | Mount::File(_) | Mount::Text { .. } | Mount::Link { .. } => "make",
         Mount::KeepLink(_) => "link",
         Mount::Seal(_) | Mount::ReadOnlyPart(_) => "read-only",
     }
