@@ -108,8 +108,8 @@ pub(super) static FLAGS: &[Flag<Typed>] = &[
         long: "service-execution-model",
         short: None,
         set: Set::Value("MODEL", |t, v| t.model = v),
-        help: "Where services that the command starts run: in-sandbox (default) or on-host, which this build refuses \
-               unless --allow-degraded is given",
+        help: "Where services that the command starts run: in-sandbox (default) or on-host, which opens the sockets of \
+               container engines and makes no --port",
         group: POLICY,
     },
     Flag {

@@ -121,7 +121,7 @@ pub fn rules(policy: &Policy, run: &Run, facts: &Facts, programs: &[Found]) -> R
     build.rules.empty_root = build.empty_root(run);
     build.rules.all_readable = !policy.filesystem.default_deny_read;
     build.readable();
-    build.private_places();
+    build.private_places(run);
     build.writable();
     build.shown_in_private(run);
     build.protected();
@@ -312,8 +312,8 @@ impl Builder<'_> {
         }
     }
 
-    fn private_places(&mut self) {
-        for (path, mounts) in private::places(self.policy, self.facts, self.rules.empty_root) {
+    fn private_places(&mut self, run: &Run) {
+        for (path, mounts) in private::places(self.policy, run, self.facts, self.rules.empty_root) {
             self.rules.places.insert(path, Rule::new(Place::Private(mounts), true));
         }
     }

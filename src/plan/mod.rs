@@ -188,7 +188,7 @@ fn notes(
     notes.extend(rules.warnings.iter().map(degraded));
     notes.extend(rules.unenforced.iter().map(unenforced));
     notes.extend(missing_layers(facts));
-    notes.extend(net::notes(policy, network));
+    notes.extend(net::notes(policy, run, facts, network));
     notes.extend(not_yet(policy, run));
     notes
 }
@@ -270,9 +270,6 @@ fn not_yet(policy: &Policy, run: &Run) -> Vec<Note> {
         notes.push(unenforced(
             "--port is not enforced by this build: nothing outside can reach a port inside",
         ));
-    }
-    if run.services_on_host {
-        notes.push(unenforced("--service-execution-model on-host is not enforced by this build"));
     }
     if run.monitor {
         notes.push(degraded("--monitor shows nothing in this build"));

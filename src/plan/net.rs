@@ -2,7 +2,7 @@
 
 use super::files::{Place, Rules};
 use super::mounts::Mount;
-use super::{Note, degraded};
+use super::{Note, degraded, private, unenforced};
 use crate::cli::{ExposePort, Run};
 use crate::config::Policy;
 use crate::error::{Failure, Result};
@@ -185,8 +185,8 @@ pub(super) fn resolver(network: &Network, facts: &Facts, rules: &Rules, mounts: 
 }
 
 /// What the network settings do not give here, or give up.
-pub(super) fn notes(policy: &Policy, network: &Network) -> Vec<Note> {
-    let mut notes = Vec::new();
+pub(super) fn notes(policy: &Policy, run: &Run, facts: &Facts, network: &Network) -> Vec<Note> {
+    let mut notes: Vec<Note> = services_on_host(run, facts).into_iter().collect();
     if let Mode::Host(_) = network.mode {
         notes.push(degraded(
             "network.allowedDomains \"*\" shares the host's network: its loopback, the cloud's metadata address and raw sockets can be \
@@ -196,6 +196,18 @@ pub(super) fn notes(policy: &Policy, network: &Network) -> Vec<Note> {
         notes.push(degraded(NO_PORTS));
     }
     notes
+}
+
+fn services_on_host(run: &Run, facts: &Facts) -> Option<Note> {
+    let found = private::engines(facts.uid).filter(|path| facts.at(path).is_some());
+    let open: Vec<String> = found.map(|path| path.display().to_string()).collect();
+    run.services_on_host.then(|| match open.as_slice() {
+        [] => unenforced("--service-execution-model on-host has no effect here: no container engine listens on this host"),
+        open => degraded(format!(
+            "--service-execution-model on-host opens {}: whoever can talk to a container engine controls this machine",
+            open.join(" and ")
+        )),
+    })
 }
 
 /// The original's line, word for word.

@@ -1,6 +1,7 @@
 //! The places that are the sandbox's own: /tmp, /var/tmp, /dev, /run, /proc.
 
 use super::mounts::Mount;
+use crate::cli::Run;
 use crate::config::Policy;
 use crate::facts::{Facts, Found, Kind};
 use std::path::{Path, PathBuf};
@@ -40,6 +41,16 @@ const RUN_KEPT: [&str; 8] = [
     "/run/opengl-driver",
 ];
 
+/// Where container engines listen for their clients: opened by `--service-execution-model on-host`.
+const ENGINES: [&str; 6] = [
+    "/run/docker.sock",
+    "/run/podman/podman.sock",
+    "/run/containerd/containerd.sock",
+    "/run/crio/crio.sock",
+    "/run/user/UID/docker.sock",
+    "/run/user/UID/podman/podman.sock",
+];
+
 /// More paths whose presence on the host decides what is made.
 const PROBED: [&str; 11] = [
     "/dev/shm",
@@ -61,6 +72,11 @@ pub fn probed() -> impl Iterator<Item = PathBuf> {
     PROBED.iter().chain(&RUN_KEPT).map(PathBuf::from).chain(nodes)
 }
 
+/// Where container engines may listen for this user.
+pub fn engines(uid: u32) -> impl Iterator<Item = PathBuf> {
+    ENGINES.iter().map(move |path| path.replace("UID", &uid.to_string()).into())
+}
+
 /// Whether `path` is one of the private directories themselves.
 pub fn is_top(path: &Path) -> bool {
     TOPS.iter().any(|top| path == Path::new(top))
@@ -79,7 +95,7 @@ pub fn covers(path: &Path) -> bool {
 
 /// Each private place with the mounts that make it. Places that the host does not have are left out, unless the root is
 /// built from parts.
-pub fn places(policy: &Policy, facts: &Facts, empty_root: bool) -> Vec<(PathBuf, Vec<Mount>)> {
+pub fn places(policy: &Policy, run: &Run, facts: &Facts, empty_root: bool) -> Vec<(PathBuf, Vec<Mount>)> {
     let there =
         |path: &str| facts.at(path).is_some_and(|f| f.kind == Kind::Directory && f.real == Path::new(path));
     let mut places = Vec::new();
@@ -105,7 +121,7 @@ pub fn places(policy: &Policy, facts: &Facts, empty_root: bool) -> Vec<(PathBuf,
         ));
     }
     if there("/run") {
-        places.push((PathBuf::from("/run"), run(facts)));
+        places.push((PathBuf::from("/run"), self::run(run, facts)));
     }
     if there("/var/run") {
         places.push((PathBuf::from("/var/run"), vec![tmpfs("/var/run", 0o755)]));
@@ -207,10 +223,12 @@ fn host_dev(facts: &Facts) -> Vec<Mount> {
     mounts
 }
 
-/// A private /run: no sockets of the host's services.
-fn run(facts: &Facts) -> Vec<Mount> {
+/// A private /run: no sockets of the host's services, but for container engines where the caller asks for them.
+fn run(run: &Run, facts: &Facts) -> Vec<Mount> {
     let mut mounts = vec![tmpfs("/run", 0o755)];
-    let kept = RUN_KEPT.iter().map(Path::new).filter_map(|path| Some((path, facts.at(path)?)));
+    let engines: Vec<PathBuf> = engines(facts.uid).filter(|_| run.services_on_host).collect();
+    let kept = RUN_KEPT.iter().map(Path::new).chain(engines.iter().map(PathBuf::as_path));
+    let kept = kept.filter_map(|path| Some((path, facts.at(path)?)));
     // What /etc/resolv.conf leads to when it is none of those.
     let resolver = facts.at("/etc/resolv.conf").map(|found| (found.real.as_path(), found));
     let other =

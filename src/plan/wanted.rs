@@ -9,8 +9,9 @@ use crate::tables::paths::{DEFAULT_READ, DEFAULT_READ_HOME};
 use crate::tables::protected::{self, Where};
 use std::path::{Path, PathBuf};
 
-/// Every literal path whose state on the host the plan depends on: the probe looks at each.
-pub fn literal_paths(policy: &Policy, run: &Run, cwd: &Path, home: Option<&Path>) -> Vec<PathBuf> {
+/// Every literal path whose state on the host the plan depends on: the probe looks at each. `uid`, `cwd` and `home` are the
+/// caller's.
+pub fn literal_paths(policy: &Policy, run: &Run, uid: u32, cwd: &Path, home: Option<&Path>) -> Vec<PathBuf> {
     let fs = &policy.filesystem;
     let lists = [&fs.allow_read, &fs.allow_execute, &fs.deny_read, &fs.allow_write, &fs.deny_write];
     let mut paths: Vec<PathBuf> = lists
@@ -22,6 +23,9 @@ pub fn literal_paths(policy: &Policy, run: &Run, cwd: &Path, home: Option<&Path>
     paths.extend(policy.devices.allow.iter().map(PathBuf::from));
     paths.extend(run.expose_read.iter().chain(&run.expose_write).map(|p| cwd.join(p)));
     paths.extend(private::probed());
+    if run.services_on_host {
+        paths.extend(private::engines(uid));
+    }
     // Names are protected where something is writable; with nothing writable there is nothing to look for.
     if !fs.allow_write.is_empty() {
         paths.extend(protected_paths(policy, cwd, home));

@@ -46,7 +46,7 @@ pub fn look(
         let path = std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
         path.into_iter().for_each(|path| add(&mut facts, path));
     }
-    for path in wanted::literal_paths(policy, run, cwd, home) {
+    for path in wanted::literal_paths(policy, run, facts.uid, cwd, home) {
         add(&mut facts, path);
     }
     facts.read_only_stdio = read_only_stdio();

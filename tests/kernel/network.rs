@@ -2,9 +2,12 @@
 
 use crate::harness::{World, everybody};
 use crate::need;
+use std::fs;
 use std::net::{TcpListener, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::chown;
 use std::os::unix::net::{SocketAddr, UnixListener};
+use std::path::PathBuf;
 
 /// Whatever hosts they allow, none of these opens the host's loopback.
 const POLICIES: [&str; 2] =
@@ -74,5 +77,31 @@ fn every_domain_means_the_host_network() {
         let policy = r#"{"network": {"allowedDomains": ["*"]}}"#;
         let run = world.fenced(policy, [world.victim(), "connect-tcp".into(), address.into()]);
         assert!(run.ok().err.contains("shares the host's network"), "the reader is told");
+    }
+}
+
+#[test]
+fn on_host_opens_the_container_engines_and_nothing_else_does() {
+    need!(root);
+    for who in everybody() {
+        let world = World::new(who);
+        let directory = PathBuf::from(format!("/run/user/{}/podman", who.uid));
+        fs::create_dir_all(&directory).unwrap();
+        for path in directory.ancestors().take(2) {
+            chown(path, Some(who.uid), Some(who.uid)).unwrap();
+        }
+        let socket = directory.join("podman.sock");
+        _ = fs::remove_file(&socket);
+        let _engine = UnixListener::bind(&socket).unwrap();
+        chown(&socket, Some(who.uid), Some(who.uid)).unwrap();
+        let act = ["connect-unix", socket.to_str().unwrap()];
+        let (inside, outside) = world.victim_both("{}", &act);
+        outside.ok();
+        assert_eq!(inside.status(1).out, "ENOENT\n");
+        let victim = world.victim();
+        let flags = ["--service-execution-model", "on-host", "--", victim.to_str().unwrap()];
+        let run = world.run(flags.into_iter().chain(act)).ok();
+        assert!(run.err.contains("controls this machine"), "{}", run.err);
+        fs::remove_dir_all(&directory).unwrap();
     }
 }

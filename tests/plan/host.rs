@@ -144,6 +144,7 @@ impl Host {
         match words[0] {
             "expose-host-path" => self.run.expose_read.push(value),
             "expose-host-path-rw" => self.run.expose_write.push(value),
+            "service-execution-model" => self.run.services_on_host = words[1] == "on-host",
             "command" => self.run.command = Command::Argv(words[1..].iter().map(OsString::from).collect()),
             other => panic!("unknown flag {other}"),
         }
@@ -187,7 +188,8 @@ impl Host {
     /// What the probe would say about this host.
     pub(crate) fn facts(&self, policy: &Policy) -> Facts {
         let mut facts = self.facts.clone();
-        let mut paths = wanted::literal_paths(policy, &self.run, &facts.cwd, facts.home.as_deref());
+        let mut paths =
+            wanted::literal_paths(policy, &self.run, facts.uid, &facts.cwd, facts.home.as_deref());
         paths.extend(wanted::words(&self.run).map(|word| facts.cwd.join(word)));
         paths.extend(facts.protected.iter().chain(&facts.executable).cloned());
         paths.extend(facts.git.iter().flat_map(|repository| repository.protect.clone()));
