@@ -6,7 +6,7 @@ use crate::error::{Failure, Result};
 use crate::launch::message::{Channel, Message};
 use crate::plan::net::{Listener, Purpose};
 use rustix::io::Errno;
-use rustix::net::sockopt::{set_ipv6_v6only, set_socket_reuseaddr};
+use rustix::net::sockopt::{self, set_ipv6_v6only, set_socket_reuseaddr};
 use rustix::net::{AddressFamily, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use rustix::net::{SocketFlags, SocketType, bind, connect, listen, socket_with};
 use std::os::fd::{AsFd, OwnedFd};
@@ -84,7 +84,8 @@ fn dial(family: AddressFamily, address: &SocketAddr) -> std::result::Result<Owne
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(family, SocketType::STREAM, flags, None)?;
     match connect(&socket, address) {
-        Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
+        // Nobody listens, and the loopback has said so by now: the other family has its turn.
+        Ok(()) | Err(Errno::INPROGRESS) => sockopt::socket_error(&socket)?.map(|()| socket),
         Err(errno) => Err(errno),
     }
 }

@@ -30,7 +30,7 @@ pub fn run(
     mut steps: Steps,
 ) -> Result<u8> {
     let (ours, theirs) = Channel::pair()?;
-    let inbound = supervise::inbound(&plan.network.inbound)?;
+    let inbound = supervise::listen(&plan.network.inbound)?;
     let inside = if inbound.is_empty() { None } else { Some(Channel::pair()?) };
     let (ask, answer) = inside.unzip();
     // Before the fork, so that no signal falls between: the child's mask starts as this one.

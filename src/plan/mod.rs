@@ -246,29 +246,9 @@ fn missing_layers(facts: &Facts) -> Vec<Note> {
 fn not_yet(policy: &Policy, run: &Run) -> Vec<Note> {
     let mut notes = Vec::new();
     let network = &policy.network;
-    if !network.allowed_domains.is_empty() && !net::shares_host(policy) {
-        notes.push(degraded(
-            "network.allowedDomains has no effect in this build: the sandbox has no network at all",
-        ));
-    }
     if !network.allow_unix_sockets.is_empty() || network.allow_all_unix_sockets {
         notes.push(degraded(
             "network.allowUnixSockets has no effect in this build: sockets below /run stay hidden",
-        ));
-    }
-    if !network.allow_local_outbound_ports.is_empty() {
-        notes.push(degraded(
-            "network.allowLocalOutboundPorts has no effect in this build: the sandbox has a loopback of its own",
-        ));
-    }
-    if !network.upstream_proxy.is_empty() || network.http_proxy_port != 0 || network.socks_proxy_port != 0 {
-        notes.push(degraded(
-            "network.upstreamProxy, httpProxyPort and socksProxyPort have no effect in this build: there is no proxy",
-        ));
-    }
-    if !run.ports.is_empty() {
-        notes.push(unenforced(
-            "--port is not enforced by this build: nothing outside can reach a port inside",
         ));
     }
     if run.monitor {

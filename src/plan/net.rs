@@ -7,6 +7,7 @@ use crate::cli::{ExposePort, Run};
 use crate::config::Policy;
 use crate::error::{Failure, Result};
 use crate::facts::{Facts, HostProxy, Kind};
+use crate::rules::net::NetRules;
 use std::path::Path;
 
 /// Ports of the proxies and of the name server inside a network namespace of the sandbox's own.
@@ -85,6 +86,8 @@ pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Network> {
         Some(proxy) => Mode::Host(proxy.clone()),
         None => Mode::Own,
     };
+    // An entry that names no host stops the run here, not the proxies later.
+    NetRules::new(&policy.network)?;
     let own = mode == Mode::Own;
     if let Some(port) = reserved(policy).filter(|_| own) {
         return Err(Failure::new(format!(

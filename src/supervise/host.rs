@@ -5,7 +5,7 @@ use crate::error::{Failure, Result};
 use crate::facts::HostProxy;
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_ipv6_v6only, set_socket_reuseaddr};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
@@ -13,10 +13,10 @@ use std::os::fd::OwnedFd;
 ///
 /// # Errors
 /// One that can't be made: the address is in use, or is none of this host's.
-pub fn inbound(ports: &[ExposePort]) -> Result<Vec<OwnedFd>> {
+pub fn listen(ports: &[ExposePort]) -> Result<Vec<OwnedFd>> {
     let open = |port: &ExposePort| {
         let address = SocketAddr::new(port.addr, port.port);
-        open(address).map_err(|errno| {
+        open_at(address).map_err(|errno| {
             let hint = match errno {
                 Errno::ADDRINUSE => "something listens there already; choose another port, or stop it",
                 Errno::ACCESS => "ports below 1024 are root's; choose a higher one",
@@ -41,7 +41,7 @@ pub fn proxies() -> Result<(HostProxy, Vec<OwnedFd>)> {
     let mut sockets = Vec::new();
     let mut ports = [0; 2];
     for port in &mut ports {
-        let socket = open(any).map_err(cannot)?;
+        let socket = open_at(any).map_err(cannot)?;
         let name = rustix::net::getsockname(&socket).map_err(cannot)?;
         *port = SocketAddr::try_from(name).map_err(cannot)?.port();
         sockets.push(socket);
@@ -52,7 +52,7 @@ pub fn proxies() -> Result<(HostProxy, Vec<OwnedFd>)> {
     Ok((HostProxy { http: ports[0], socks: ports[1], token }, sockets))
 }
 
-fn open(address: SocketAddr) -> std::result::Result<OwnedFd, Errno> {
+fn open_at(address: SocketAddr) -> std::result::Result<OwnedFd, Errno> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(family, SocketType::STREAM, flags, None)?;
@@ -61,6 +61,6 @@ fn open(address: SocketAddr) -> std::result::Result<OwnedFd, Errno> {
         set_ipv6_v6only(&socket, true)?;
     }
     bind(&socket, &address)?;
-    listen(&socket, 4096)?;
+    rustix::net::listen(&socket, 4096)?;
     Ok(socket)
 }

@@ -1,17 +1,36 @@
 //! The parent's side of the network while the command runs. Everything starts when somebody first asks for it: a command that
 //! opens no connection costs no thread.
 
+pub mod dial;
+pub mod dns;
 mod host;
+pub mod http;
+pub mod inbound;
 mod inside;
+pub mod net;
+pub mod reactor;
+pub mod relay;
+pub mod resolve;
+pub mod route;
+pub mod socks;
 
-pub use host::{inbound, proxies};
+#[cfg(test)]
+mod tests;
+
+pub use host::{listen, proxies};
 pub use inside::Inside;
 
 use crate::cli::ExposePort;
 use crate::launch::message::Channel;
+use crate::error::{Failure, Result};
 use crate::log::Log;
 use crate::plan::net::{Network, Purpose};
+use crate::wire::http::Answer;
+use net::{Net, accept};
+use reactor::{Io, Reactor, Stop};
+use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// Everything that the thread which serves the network needs.
@@ -35,7 +54,7 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// Nobody has asked for anything yet. `proxies` are the sockets of [`proxies`], `inbound` those of [`inbound`].
+    /// Nobody has asked for anything yet. `proxies` are the sockets of [`proxies`], `inbound` those of [`listen`].
     pub fn new(
         network: &Network,
         log: Arc<Log>,
@@ -82,21 +101,43 @@ impl Supervisor {
     }
 }
 
-/// Serves until the process ends. Every connection is closed at once: there are no proxies yet.
+/// Serves until the process ends.
 fn serve(service: Service) {
-    loop {
-        let fds =
-            service.listeners.iter().map(|(_, _, fd)| fd).chain(service.inbound.iter().map(|(_, fd)| fd));
-        let mut fds: Vec<_> =
-            fds.map(|fd| rustix::event::PollFd::new(fd, rustix::event::PollFlags::IN)).collect();
-        _ = rustix::event::poll(&mut fds, None);
-        drop(fds);
-        for (_, _, fd) in &service.listeners {
-            _ = rustix::net::accept(fd);
-            _ = rustix::net::recv(fd, &mut [0u8; 1], rustix::net::RecvFlags::DONTWAIT);
-        }
-        for (_, fd) in &service.inbound {
-            _ = rustix::net::accept(fd);
+    let log = service.log.clone();
+    if let Err(why) = serving(service) {
+        log.warn(&format!("cannot start the proxies: {why}; connections are refused"));
+    }
+}
+
+fn serving(service: Service) -> Result<()> {
+    let cannot = |errno: Errno| Failure::new("cannot watch sockets").errno(errno.raw_os_error());
+    let stop = Stop::new().map_err(cannot)?;
+    let reactor = Reactor::new(stop).map_err(cannot)?;
+    let net = Rc::new(Net::of(reactor.clone(), &service.network, service.log)?);
+    for (purpose, port, socket) in service.listeners {
+        let socket = Io::new(&reactor, socket, false).map_err(cannot)?;
+        let net = net.clone();
+        match purpose {
+            Purpose::Http => {
+                let busy = Answer::busy().bytes(false, true);
+                reactor.spawn(accept(net, socket, busy, http::serve));
+            }
+            Purpose::Local => reactor.spawn(accept(net, socket, Vec::new(), move |net, client| {
+                inbound::outwards(net, client, port)
+            })),
+            Purpose::Socks => reactor.spawn(accept(net, socket, Vec::new(), socks::serve)),
+            Purpose::Dns => reactor.spawn(dns::datagrams(net, socket)),
+            Purpose::DnsTcp => reactor.spawn(accept(net, socket, Vec::new(), dns::stream)),
         }
     }
+    let inside = service.inside.map(Rc::new);
+    for (port, socket) in service.inbound {
+        let Some(inside) = inside.clone() else { continue };
+        let socket = Io::new(&reactor, socket, false).map_err(cannot)?;
+        reactor.spawn(accept(net.clone(), socket, Vec::new(), move |net, client| {
+            inbound::inwards(net, client, inside.clone(), port.port)
+        }));
+    }
+    reactor.run();
+    Ok(())
 }

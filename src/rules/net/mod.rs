@@ -1,6 +1,7 @@
 //! Verdicts on hosts and addresses: one function on one canonical form, for every proxy and broker.
 
 pub mod host;
+pub mod proxy;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
