@@ -114,7 +114,10 @@ impl Session {
 
     /// Answers instead of a server. The client may go on when nothing of its request is still to come.
     async fn answer(&mut self, request: &Request, answer: Answer) -> Next {
-        if !request.keep_alive || request.body != Body::None || matches!(request.target, Target::Tunnel { .. }) {
+        if !request.keep_alive
+            || request.body != Body::None
+            || matches!(request.target, Target::Tunnel { .. })
+        {
             farewell(&self.net, &self.client, &answer.bytes(request.is_head(), true)).await;
             return Next::Close;
         }
@@ -149,7 +152,11 @@ impl Session {
             Ok(connection) => connection,
             Err(why) => {
                 let answer = refusal(host, &route, &why);
-                say(if answer.status == 403 { Outcome::Denied } else { Outcome::Failed }, answer.status, None);
+                say(
+                    if answer.status == 403 { Outcome::Denied } else { Outcome::Failed },
+                    answer.status,
+                    None,
+                );
                 self.last(answer).await;
                 return;
             }
@@ -196,7 +203,11 @@ impl Session {
                     Ok(io) => Server { host: host.clone(), port, io, buffer: Vec::new() },
                     Err(why) => {
                         let answer = refusal(host, &route, &why);
-                        say(if answer.status == 403 { Outcome::Denied } else { Outcome::Failed }, answer.status, None);
+                        say(
+                            if answer.status == 403 { Outcome::Denied } else { Outcome::Failed },
+                            answer.status,
+                            None,
+                        );
                         return self.answer(request, answer).await;
                     }
                 },
@@ -298,10 +309,12 @@ impl Session {
             if upgraded.get() {
                 return Ok(());
             }
-            body(net, (io, client), &mut download, received, &Cell::new(true)).await.map_err(|broken| match broken {
-                Broken::At(Fault::To(_)) => End::Client,
-                Broken::At(Fault::From(_)) => End::Server,
-                Broken::Malformed(malformed) => End::BadAnswer(malformed),
+            body(net, (io, client), &mut download, received, &Cell::new(true)).await.map_err(|broken| {
+                match broken {
+                    Broken::At(Fault::To(_)) => End::Client,
+                    Broken::At(Fault::From(_)) => End::Server,
+                    Broken::Malformed(malformed) => End::BadAnswer(malformed),
+                }
             })?;
             if close { Err(End::Close) } else { Ok(()) }
         };
@@ -315,7 +328,8 @@ impl Session {
 
     /// After 101: bytes both ways, those first that came along.
     async fn switch(&mut self, server: &mut Server) -> End {
-        let (from_client, from_server) = (std::mem::take(&mut self.buffer), std::mem::take(&mut server.buffer));
+        let (from_client, from_server) =
+            (std::mem::take(&mut self.buffer), std::mem::take(&mut server.buffer));
         let early = async {
             self.client.write(&from_server).await?;
             server.io.write(&from_client).await

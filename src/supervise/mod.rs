@@ -21,8 +21,8 @@ pub use host::{listen, proxies};
 pub use inside::Inside;
 
 use crate::cli::ExposePort;
-use crate::launch::message::Channel;
 use crate::error::{Failure, Result};
+use crate::launch::message::Channel;
 use crate::log::Log;
 use crate::plan::net::{Network, Purpose};
 use crate::wire::http::Answer;

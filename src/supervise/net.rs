@@ -96,7 +96,9 @@ impl Net {
             _ if url.is_empty() => None,
             Ok(proxy) => Some(proxy),
             Err(why) => {
-                net.log.warn(&format!("cannot go through {variable}: {why}; allowed hosts are reached without it"));
+                net.log.warn(&format!(
+                    "cannot go through {variable}: {why}; allowed hosts are reached without it"
+                ));
                 None
             }
         };

@@ -132,7 +132,9 @@ impl Half<'_> {
         });
         let sent = std::task::ready!(sent).map_err(Fault::To)?;
         *count -= sent;
-        if *count == 0 && let Some((pipe, _)) = self.held.take() {
+        if *count == 0
+            && let Some((pipe, _)) = self.held.take()
+        {
             self.pipes.give_back(pipe);
         }
         Poll::Ready(Ok(()))

@@ -106,8 +106,7 @@ struct Resolver {
 
 impl Resolver {
     fn parse(text: &str, port: u16) -> Resolver {
-        let mut resolver =
-            Resolver { servers: Vec::new(), timeout: Duration::from_secs(5), attempts: 2 };
+        let mut resolver = Resolver { servers: Vec::new(), timeout: Duration::from_secs(5), attempts: 2 };
         for line in text.lines() {
             let mut words = line.split_whitespace();
             match words.next() {
@@ -126,7 +125,8 @@ impl Resolver {
     }
 
     fn option(&mut self, option: &str) {
-        let Some((name, Ok(value))) = option.split_once(':').map(|(name, value)| (name, value.parse::<u64>()))
+        let Some((name, Ok(value))) =
+            option.split_once(':').map(|(name, value)| (name, value.parse::<u64>()))
         else {
             return;
         };

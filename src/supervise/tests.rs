@@ -134,9 +134,11 @@ fn tunnel_to(proxies: &Proxies, server: SocketAddr) -> TcpStream {
 /// One answer: its head, and the body that Content-Length says.
 fn answer(client: &mut TcpStream) -> (String, String) {
     let head = head(client);
-    let length = head.to_lowercase().split("content-length: ").nth(1).map(|rest| {
-        rest.split("\r\n").next().unwrap().parse::<usize>().unwrap()
-    });
+    let length = head
+        .to_lowercase()
+        .split("content-length: ")
+        .nth(1)
+        .map(|rest| rest.split("\r\n").next().unwrap().parse::<usize>().unwrap());
     let body = length.map(|length| exactly(client, length)).unwrap_or_default();
     (head, String::from_utf8(body).unwrap())
 }
@@ -284,7 +286,10 @@ fn echo(mut stream: TcpStream) {
 fn an_upgrade_is_a_tunnel() {
     let (server, _) = server(|mut stream| {
         let request = head(&mut stream).to_lowercase();
-        assert!(request.contains("connection: upgrade") && request.contains("upgrade: websocket"), "{request}");
+        assert!(
+            request.contains("connection: upgrade") && request.contains("upgrade: websocket"),
+            "{request}"
+        );
         stream
             .write_all(b"HTTP/1.1 101 Go\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nearly")
             .unwrap();
@@ -458,7 +463,11 @@ fn a_hidden_request_reaches_nobody() {
 fn a_denied_request_with_a_body_ends_the_connection() {
     let proxies = local();
     let mut client = connect(&proxies);
-    write!(client, "POST http://denied.test/ HTTP/1.1\r\nContent-Length: 90\r\n\r\nGET http://x.test/ HTTP/1.1\r\n\r\n").unwrap();
+    write!(
+        client,
+        "POST http://denied.test/ HTTP/1.1\r\nContent-Length: 90\r\n\r\nGET http://x.test/ HTTP/1.1\r\n\r\n"
+    )
+    .unwrap();
     let (head, _) = answer(&mut client);
     assert!(head.starts_with("HTTP/1.1 403") && head.contains("Connection: close"), "{head}");
     client.shutdown(Shutdown::Write).unwrap();
@@ -577,7 +586,10 @@ fn the_grey_zone_goes_to_the_upstream_proxy() {
     assert!(answer(&mut client).0.starts_with("HTTP/1.1 403"));
     write!(client, "CONNECT no.test:443 HTTP/1.1\r\n\r\n").unwrap();
     let (head, body) = answer(&mut client);
-    assert!(head.starts_with("HTTP/1.1 403") && body.starts_with("Upstream proxy denied connection"), "{body}");
+    assert!(
+        head.starts_with("HTTP/1.1 403") && body.starts_with("Upstream proxy denied connection"),
+        "{body}"
+    );
     let mut client = connect(&proxies);
     write!(client, "CONNECT grey.test:443 HTTP/1.1\r\n\r\nyou").unwrap();
     assert!(self::head(&mut client).starts_with("HTTP/1.1 200"));
