@@ -73,6 +73,8 @@ pub struct Facts {
     /// Whether exec can be judged here, where the policy wants that: a signal does not disturb a call that waits (5.19), or
     /// why not at all.
     pub exec_listener: Option<std::result::Result<bool, String>>,
+    /// Whether the eBPF monitor is loaded, or why not; None: nobody asked for it.
+    pub monitor: Option<Result<(), String>>,
     /// Eight hexadecimal digits that differ from run to run.
     pub nonce: String,
 }

@@ -49,6 +49,23 @@ pub(crate) const ACTS: &[Act] = &[
         }
         Ok(ours.write_all(b"x")?)
     }),
+    // Three tasks for each process: itself, a thread, a child. Each opens the file once and fails, or the act does.
+    ("open-in-tasks", "PROCESSES PATH ERRNO", |a| {
+        let wanted = Errno::named(&a[2]).unwrap();
+        let mut running = 0;
+        for _ in 0..number(&a[0]) {
+            // SAFETY: this process has one thread, so the child may go on with a copy of its memory.
+            if check(unsafe { libc::fork() })? == 0 {
+                std::process::exit(open_in_tasks(&a[1], wanted));
+            }
+            running += 1;
+            if running == 16 {
+                wait_for_success()?;
+                running -= 1;
+            }
+        }
+        (0..running).try_for_each(|_| wait_for_success())
+    }),
     ("pidfd", "PID", |a| {
         // SAFETY: two integers.
         check(unsafe { libc::syscall(libc::SYS_pidfd_open, number(&a[0]), 0) }).map(drop)
@@ -157,4 +174,23 @@ fn ids() -> String {
     let (uid, euid, gid, egid) =
         unsafe { (libc::getuid(), libc::geteuid(), libc::getgid(), libc::getegid()) };
     format!("uid={uid} euid={euid} gid={gid} egid={egid}")
+}
+
+/// Opens a file in this thread, in another one and in a child; 0 when each failed as it should.
+fn open_in_tasks(path: &str, wanted: Errno) -> i32 {
+    let fails = |path: &str| fs::File::open(path).err().map(Errno::from) == Some(wanted);
+    // SAFETY: this process has one thread, so the child may go on with a copy of its memory.
+    if unsafe { libc::fork() } == 0 {
+        std::process::exit(i32::from(!fails(path)));
+    }
+    let thread = std::thread::scope(|scope| scope.spawn(|| fails(path)).join().unwrap());
+    i32::from(!(fails(path) && thread && wait_for_success().is_ok()))
+}
+
+/// Waits for one child; EPROTO unless it ended with 0.
+fn wait_for_success() -> Outcome {
+    let mut status = 0;
+    // SAFETY: `status` outlives the call.
+    check(unsafe { libc::wait(&raw mut status) })?;
+    if status == 0 { Ok(()) } else { Err(Errno(libc::EPROTO)) }
 }

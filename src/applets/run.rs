@@ -1,17 +1,17 @@
 //! `fence [flags] [--] cmd…`: configuration, command policy, facts, plan, launch.
 
-use crate::cli::Run;
+use crate::cli::{Layer, Run};
 use crate::config::{self, Env, Loaded};
 use crate::error::Result;
-use crate::launch;
+use crate::launch::{self, Host};
 use crate::log::Log;
+use crate::monitor::ebpf::{Monitor, give_up};
 use crate::plan::{self, Plan, Weight};
 use crate::probe::host;
 use crate::rules::command;
 use crate::supervise;
 use crate::tables::syscalls::Arch;
 use crate::trace::Steps;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 /// Runs the command; its exit status.
@@ -21,7 +21,7 @@ use std::sync::Arc;
 pub fn run(run: &Run, arguments: usize) -> Result<u8> {
     let mut steps = Steps::new("parent");
     let log = Arc::new(Log::open(run)?);
-    let (plan, proxies) = prepare(run, &log, &mut steps)?;
+    let (plan, host) = prepare(run, &log, &mut steps)?;
     for note in plan.notes.iter().filter(|n| n.weight != Weight::Remark) {
         log.warn(&note.text);
     }
@@ -32,7 +32,7 @@ pub fn run(run: &Run, arguments: usize) -> Result<u8> {
     let filter =
         if plan.seccomp.is_empty() { Vec::new() } else { plan::bpf::compile(&plan.seccomp, Arch::HOST)? };
     steps.mark("filter");
-    let status = launch::run(&plan, &filter, arguments, proxies, log.clone(), steps);
+    let status = launch::run(&plan, &filter, arguments, host, steps);
     log.end();
     status
 }
@@ -42,13 +42,13 @@ pub fn run(run: &Run, arguments: usize) -> Result<u8> {
 /// # Errors
 /// As `run`, up to the point where the command would start.
 pub fn print_plan(run: &Run, json: bool) -> Result<u8> {
-    let (plan, _) = prepare(run, &Log::open(run)?, &mut Steps::new("parent"))?;
+    let (plan, _) = prepare(run, &Arc::new(Log::open(run)?), &mut Steps::new("parent"))?;
     let text = if json { plan::show::json(&plan).pretty() + "\n" } else { plan::show::text(&plan) };
     super::print(&text)
 }
 
-/// The plan, and the proxies' sockets where they are the host's.
-fn prepare(run: &Run, log: &Log, steps: &mut Steps) -> Result<(Plan, Vec<OwnedFd>)> {
+/// The plan, and what the parent needs for it.
+fn prepare(run: &Run, log: &Arc<Log>, steps: &mut Steps) -> Result<(Plan, Host)> {
     let env = Env::of_process()?;
     let loaded = config::load(run.settings.as_deref(), run.template.as_deref(), &env, run.allow_degraded)?;
     announce(&loaded, log);
@@ -57,16 +57,27 @@ fn prepare(run: &Run, log: &Log, steps: &mut Steps) -> Result<(Plan, Vec<OwnedFd
     host::check_stdio()?;
     let home = env.home.as_deref().filter(|home| home.is_absolute());
     let mut facts = host::look(&loaded.policy, run, &env.cwd, home, &loaded.file_paths)?;
-    let mut sockets = Vec::new();
+    let mut proxies = Vec::new();
     if plan::net::shares_host(&loaded.policy) {
         let (proxy, made) = supervise::proxies()?;
         facts.host_proxy = Some(proxy);
-        sockets = made;
+        proxies = made;
     }
+    let loaded_monitor = monitor(run);
+    facts.monitor = loaded_monitor.as_ref().map(|loaded| loaded.as_ref().map(drop).map_err(Clone::clone));
     steps.mark("probe");
     let plan = plan::plan(&loaded.policy, run, &facts)?;
     steps.mark("plan");
-    Ok((plan, sockets))
+    let monitor = loaded_monitor.and_then(std::result::Result::ok).filter(|_| run.monitor);
+    Ok((plan, Host { proxies, monitor, log: log.clone() }))
+}
+
+/// The eBPF monitor, when it is asked for: loaded, or why it can't be.
+fn monitor(run: &Run) -> Option<std::result::Result<Monitor, String>> {
+    let wanted = run.monitor || run.require.contains(&Layer::Monitor);
+    let monitor = wanted.then(Monitor::load);
+    give_up();
+    monitor
 }
 
 fn announce(loaded: &Loaded, log: &Log) {

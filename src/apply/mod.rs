@@ -14,7 +14,7 @@ use crate::plan::Plan;
 use crate::plan::bpf::Instruction;
 use crate::plan::net::Mode;
 use crate::sys::signal::Mask;
-use crate::sys::{fd, process};
+use crate::sys::{fd, process, secure_exec};
 use crate::trace::Steps;
 use rustix::io::Errno;
 use rustix::process::{
@@ -35,6 +35,8 @@ pub struct Stage<'a> {
     pub parent: Channel,
     /// Where the launcher asks for connections to ports inside, when the plan has any.
     pub inbound: Option<Channel>,
+    /// What the command's process tells the monitor, where there is one.
+    pub nonce: Option<[u64; 2]>,
     /// Stopwatch.
     pub steps: Steps,
 }
@@ -57,6 +59,11 @@ fn enter(stage: &mut Stage<'_>) -> Result<()> {
     stage.steps.mark("clone");
     // The new user namespace maps nobody yet; without a mapping the kernel refuses most of what follows.
     if let Some((uid, gid)) = plan.map {
+        // The maps of a process whose program file gave it rights belong to root, until it is like any other.
+        if secure_exec() {
+            set_dumpable_behavior(DumpableBehavior::Dumpable)
+                .map_err(|e| failed("own the sandbox's user namespace", e))?;
+        }
         identity::map(uid, gid)?;
         stage.steps.mark("uid map");
     }

@@ -3,7 +3,7 @@
 use super::{Stage, failed, landlock, privileges};
 use crate::error::{Failure, Result, STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND};
 use crate::plan::{Plan, Reopen};
-use crate::sys::{fd, process, seccomp, signal};
+use crate::sys::{bpf, fd, process, seccomp, signal};
 use crate::trace::Steps;
 use rustix::fs::{FileType, Mode, OFlags, fstat, mkdir, open};
 use rustix::io::Errno;
@@ -47,6 +47,10 @@ pub(super) fn exec(stage: &Stage<'_>, steps: &mut Steps) -> Failure {
             steps.print();
             signal::default_sigpipe();
             signal::restore(&stage.mask);
+            // From here on what is denied is the command's affair.
+            if let Some(nonce) = stage.nonce {
+                bpf::announce(nonce);
+            }
             run(&stage.plan.argv, &environment, search_path(&stage.plan.environment.variables))
         }
     }

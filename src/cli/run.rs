@@ -131,7 +131,7 @@ pub(super) static FLAGS: &[Flag<Typed>] = &[
         short: None,
         set: Set::Value("LIST", |t, v| t.require.push(v)),
         help: "Refuse to run without these layers: userns, netns, pidns, seccomp, landlock, landlock-net, argv, \
-               monitor, or all; separated by commas (repeatable). This build has no landlock-net, argv and monitor",
+               monitor, or all; separated by commas (repeatable). This build has no landlock-net and argv",
         group: SANDBOX,
     },
     Flag {
@@ -145,7 +145,8 @@ pub(super) static FLAGS: &[Flag<Typed>] = &[
         long: "monitor",
         short: Some(b'm'),
         set: Set::Switch(|t, on| t.run.monitor = on),
-        help: "Report what was denied. Shows nothing in this build",
+        help: "Report what was denied, by which rule, and what would allow it; files only as root or after setcap \
+               cap_bpf,cap_perfmon+p",
         group: OUTPUT,
     },
     Flag {

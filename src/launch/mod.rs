@@ -6,6 +6,8 @@ mod wait;
 use crate::apply;
 use crate::error::{Failure, Result};
 use crate::log::Log;
+use crate::monitor::advice::Advisor;
+use crate::monitor::ebpf::{Monitor, Watching};
 use crate::plan::Plan;
 use crate::plan::bpf::Instruction;
 use crate::supervise::{self, Supervisor};
@@ -17,18 +19,27 @@ use rustix::io::Errno;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+/// What the parent has on its side.
+pub struct Host {
+    /// Sockets of the proxies on the host's loopback, where the plan says so.
+    pub proxies: Vec<OwnedFd>,
+    /// Watches the command, where that was asked for and can be done.
+    pub monitor: Option<Monitor>,
+    /// Where events go.
+    pub log: Arc<Log>,
+}
+
 /// Carries the plan out; returns the exit status of the command.
 ///
 /// `arguments` is the number of fence's own argv words, which init wipes from its memory.
-/// `proxies` listen on the host's loopback, where the plan says so.
 pub fn run(
     plan: &Plan,
     filter: &[Instruction],
     arguments: usize,
-    proxies: Vec<OwnedFd>,
-    log: Arc<Log>,
+    host: Host,
     mut steps: Steps,
 ) -> Result<u8> {
+    let nonce = host.monitor.as_ref().map(Monitor::nonce);
     let (ours, theirs) = Channel::pair()?;
     let inbound = supervise::listen(&plan.network.inbound)?;
     let inside = if inbound.is_empty() { None } else { Some(Channel::pair()?) };
@@ -38,7 +49,7 @@ pub fn run(
     signal::default_sigchld();
     match fork_into(plan.namespaces).map_err(|errno| refused(plan, errno))? {
         Fork::Child => {
-            drop((ours, ask, inbound, proxies));
+            drop((ours, ask, inbound, host));
             apply::init(apply::Stage {
                 plan,
                 filter,
@@ -46,20 +57,29 @@ pub fn run(
                 mask,
                 parent: theirs,
                 inbound: answer,
+                nonce,
                 steps: steps.fork("init"),
             })
         }
         Fork::Parent(init) => {
             drop((theirs, answer));
             steps.mark("clone");
+            let Host { proxies, monitor, log } = host;
+            let watching = monitor.and_then(|monitor| watch(monitor, plan, &log));
             let mut supervisor = Supervisor::new(&plan.network, log, proxies, inbound, ask);
             let status = wait::until_end(init, &ours, plan.new_session, &mut supervisor);
+            _ = watching.map(Watching::end);
             signal::restore(&mask);
             steps.mark("wait");
             steps.print();
             status
         }
     }
+}
+
+fn watch(monitor: Monitor, plan: &Plan, log: &Arc<Log>) -> Option<Watching> {
+    let watching = monitor.watch(Advisor::new(plan), log.clone());
+    watching.inspect_err(|why| log.warn(&format!("cannot start the monitor's thread: {why}"))).ok()
 }
 
 /// Why the kernel would not make the namespaces, and what to do: the errno alone has several causes.

@@ -1,4 +1,6 @@
 //! Seeing: what was denied, by which layer, and what would allow it. Events to lines.
 
+pub mod advice;
+pub mod ebpf;
 pub mod event;
 pub mod report;

@@ -69,15 +69,15 @@ impl Report {
         }
         let prefix = format!("[fence:{}]", event.layer.name());
         let mut lines = vec![format!("{prefix} {clock} {}", event.line())];
-        if let Some(allow) = event.allow.as_ref().filter(|_| denied)
+        if let Some(advice) = advice(event).filter(|_| denied)
             && self.advised.len() < REMEMBERED
-            && self.advised.insert(allow.clone())
+            && !self.advised.contains(&advice)
         {
-            let rule = event.rule.as_ref().map_or(String::new(), |rule| format!("{rule} denied it; "));
-            lines.push(format!("{prefix}   {rule}to allow it: {allow}"));
+            lines.push(format!("{prefix}   {advice}"));
             if self.style.github {
-                lines.push(warning(event, allow));
+                lines.push(warning(event, &advice));
             }
+            self.advised.insert(advice);
         }
         lines
     }
@@ -161,9 +161,17 @@ fn count(n: u64, word: &str) -> String {
     format!("{n} {word}{}", if n == 1 { "" } else { "s" })
 }
 
+/// What denied it and what would allow it, as far as that is known.
+fn advice(event: &Event) -> Option<String> {
+    let rule = event.rule.as_ref().map(|rule| format!("denied by {rule}"));
+    let allow = event.allow.as_ref().map(|line| format!("to allow it: {line}"));
+    let parts: Vec<String> = [rule, allow].into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
 /// A line that GitHub Actions shows beside the job; its format gives a meaning to `%` and line ends.
-fn warning(event: &Event, allow: &str) -> String {
-    let text = format!("{} {}; to allow it: {allow}", event.what, event.subject.text());
+fn warning(event: &Event, advice: &str) -> String {
+    let text = format!("{} {}; {advice}", event.what, event.subject.text());
     let text = text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
     format!("::warning title=fence {}::{text}", event.layer.name())
 }

@@ -189,7 +189,10 @@ fn notes(
     notes.extend(rules.unenforced.iter().map(unenforced));
     notes.extend(missing_layers(facts));
     notes.extend(net::notes(policy, run, facts, network));
-    notes.extend(not_yet(policy, run));
+    if let Some(Err(why)) = facts.monitor.as_ref().filter(|_| run.monitor) {
+        notes.push(degraded(format!("--monitor cannot show what the kernel denies, such as files: {why}")));
+    }
+    notes.extend(not_yet(policy));
     notes
 }
 
@@ -242,8 +245,8 @@ fn missing_layers(facts: &Facts) -> Vec<Note> {
     notes
 }
 
-/// What the policy or the command line asks for and this build does not do.
-fn not_yet(policy: &Policy, run: &Run) -> Vec<Note> {
+/// What the policy asks for and this build does not do.
+fn not_yet(policy: &Policy) -> Vec<Note> {
     let mut notes = Vec::new();
     let network = &policy.network;
     if !network.allow_unix_sockets.is_empty() || network.allow_all_unix_sockets {
@@ -251,14 +254,13 @@ fn not_yet(policy: &Policy, run: &Run) -> Vec<Note> {
             "network.allowUnixSockets has no effect in this build: sockets below /run stay hidden",
         ));
     }
-    if run.monitor {
-        notes.push(degraded("--monitor shows nothing in this build"));
-    }
     notes
 }
 
 /// Layers that `--require` names and that are not there.
 fn require(run: &Run, facts: &Facts, argv: bool) -> Result<()> {
+    let monitor = facts.monitor.as_ref().and_then(|loaded| loaded.as_ref().err());
+    let monitor = monitor.map(|why| format!("monitor: {why}"));
     let missing = |layer: &Layer| match layer {
         Layer::Userns | Layer::Netns | Layer::Pidns => None,
         Layer::Seccomp => (!facts.seccomp).then_some("seccomp: this kernel has no seccomp filters"),
@@ -267,7 +269,7 @@ fn require(run: &Run, facts: &Facts, argv: bool) -> Result<()> {
         }
         Layer::LandlockNet => Some("landlock-net: this build has no Landlock rules for TCP"),
         Layer::Argv => (!argv).then_some("argv: command.runtimeExecPolicy is not \"argv\""),
-        Layer::Monitor => Some("monitor: this build has no eBPF monitor"),
+        Layer::Monitor => monitor.as_deref(),
     };
     match run.require.iter().find_map(missing) {
         None => Ok(()),

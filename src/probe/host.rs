@@ -6,6 +6,7 @@ use crate::cli::{Command, Run, Shell};
 use crate::config::Policy;
 use crate::error::{Failure, Result};
 use crate::facts::{Descriptor, Facts, Found, Kind};
+use crate::launch::Host;
 use crate::plan::{command, private, wanted};
 use crate::rules::glob;
 use crate::sys;
@@ -419,14 +420,8 @@ pub fn try_namespaces() -> std::result::Result<(), String> {
     let answer = look(&policy, &run, Path::new("/"), None, &[])
         .and_then(|facts| crate::plan::plan(&policy, &run, &facts))
         .and_then(|plan| {
-            crate::launch::run(
-                &plan,
-                &[],
-                0,
-                Vec::new(),
-                crate::log::Log::plain().into(),
-                crate::trace::Steps::new("probe"),
-            )
+            let host = Host { proxies: Vec::new(), monitor: None, log: crate::log::Log::plain().into() };
+            crate::launch::run(&plan, &[], 0, host, crate::trace::Steps::new("probe"))
         });
     match answer {
         // `/` is a directory: exec of it fails with 126 when all else worked.

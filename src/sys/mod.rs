@@ -8,6 +8,7 @@
 #![allow(unsafe_code)]
 
 pub mod arena;
+pub mod bpf;
 pub mod fd;
 pub mod mount;
 pub mod notify;
@@ -45,4 +46,17 @@ pub fn landlock_abi() -> u32 {
 pub fn random(bytes: &mut [u8]) -> Result<()> {
     // SAFETY: the buffer is valid for its length.
     check(unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) } as libc::c_long).map(drop)
+}
+
+/// Bytes of a page of memory.
+pub fn page_size() -> usize {
+    // SAFETY: sysconf takes a number.
+    unsafe { libc::sysconf(libc::_SC_PAGESIZE) as usize }
+}
+
+/// Whether the program file gave this process rights that the caller lacks (AT_SECURE): file capabilities, say. The kernel
+/// said so at exec.
+pub fn secure_exec() -> bool {
+    // SAFETY: getauxval takes a number and reads the vector that the kernel put on the stack.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }

@@ -1,5 +1,6 @@
 //! Kernel facts and names as data, each row with its reason.
 
+pub mod arguments;
 pub mod landlock;
 pub mod paths;
 pub mod programs;

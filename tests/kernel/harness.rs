@@ -90,6 +90,14 @@ impl World {
         self.root.join("work")
     }
 
+    /// Gives fence what `setcap cap_bpf,cap_perfmon+p` does, or `+ep`: the attribute of `struct vfs_cap_data`.
+    pub fn capable_fence(&self, effective: bool) {
+        let words = [0x0200_0000 | u32::from(effective), 0, 0, 1 << (39 - 32) | 1 << (38 - 32), 0];
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let flags = rustix::fs::XattrFlags::empty();
+        rustix::fs::setxattr(self.fence(), "security.capability", &bytes, flags).unwrap();
+    }
+
     /// A directory owned by the user.
     pub fn mkdir(&self, path: impl AsRef<Path>) -> PathBuf {
         let path = self.work().join(path);
@@ -246,6 +254,15 @@ pub fn has(name: &str, there: bool, why: &str) -> bool {
     there
 }
 
+/// Whether root may load tracing programs. Without fence: what fence fails to do is a failure, not a missing feature.
+pub fn monitor() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    let locked = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
+    let allowed = fence::sys::bpf::map(fence::sys::bpf::MapKind::Array, 4, 4, 1).is_ok();
+    let there = root && allowed && !locked.contains("[confidentiality]");
+    has("monitor", there, "only root of the host may load programs into the kernel")
+}
+
 /// A program of the host that a test needs.
 pub fn program(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -274,6 +291,11 @@ macro_rules! need {
     };
     (userns) => {
         if !$crate::harness::userns() {
+            return;
+        }
+    };
+    (monitor) => {
+        if !$crate::harness::monitor() {
             return;
         }
     };

@@ -12,6 +12,7 @@ mod exec_path;
 mod files;
 mod git;
 mod harness;
+mod monitor;
 mod network;
 mod old;
 mod poll;

@@ -1,0 +1,197 @@
+//! The eBPF monitor: every call in the sandbox that the kernel refused, with its path, whichever layer refused it.
+//!
+//! ```text
+//! load ─ maps, three programs, attached ┐ (parent, before the fork; rights are given up after it)
+//! the command's process announces itself ┤ (last step before exec)
+//! watch ─ thread: queue → Event → Log   ─┴ until init is reaped and the queue is empty
+//! ```
+
+mod asm;
+mod decode;
+mod privileges;
+mod programs;
+mod queue;
+
+pub use privileges::give_up;
+
+use super::advice::Advisor;
+use crate::log::Log;
+use crate::sys::bpf::{self, MapKind};
+use crate::sys::{self, Result};
+use crate::tables::arguments;
+use decode::{Decoder, bits, names};
+use programs::{LOST, Maps, NOT_FOLLOWED, Variant, process_exit, process_fork, sys_exit};
+use queue::{Queue, RING};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::io::Errno;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+/// Tasks that are followed at the same time.
+const TASKS: u32 = 16 * 1024;
+
+/// What a kernel may have, the best first.
+const VARIANTS: [Variant; 3] = [
+    Variant { ring: true, split: true },
+    Variant { ring: false, split: true },
+    Variant { ring: false, split: false },
+];
+
+/// Programs in the kernel that follow nobody yet. When it is dropped they are gone.
+pub struct Monitor {
+    nonce: [u64; 2],
+    maps: Maps,
+    queue: Queue,
+    /// Each keeps a program at its place.
+    _attached: Vec<OwnedFd>,
+}
+
+/// A monitor whose events go to the log.
+pub struct Watching {
+    stop: OwnedFd,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Monitor {
+    /// Loads and attaches the programs.
+    ///
+    /// # Errors
+    /// Why that can't be done here, as a part of a sentence.
+    pub fn load() -> std::result::Result<Monitor, String> {
+        let limit = privileges::raise();
+        let mut result = Err(Errno::NOSYS);
+        for variant in VARIANTS {
+            result = Monitor::with(variant);
+            if !matches!(result, Err(errno) if errno != Errno::PERM) {
+                break;
+            }
+        }
+        let result = result.map_err(privileges::explain);
+        privileges::restore(limit);
+        result
+    }
+
+    fn with(variant: Variant) -> Result<Monitor> {
+        let (kind, key, entries) = if variant.ring {
+            (MapKind::RingBuffer, 0, RING as u32)
+        } else {
+            (MapKind::PerfEventArray, 4, 1024)
+        };
+        let maps = Maps {
+            tasks: bpf::map(MapKind::Hash, 8, 8, TASKS)?,
+            scratch: bpf::map(MapKind::PerCpuArray, 4, programs::SCRATCH, 1)?,
+            shown: bpf::map(MapKind::Array, 4, 4, 2 * programs::record::COMPAT)?,
+            counters: bpf::map(MapKind::Array, 4, 8, 2)?,
+            output: bpf::map(kind, key, key, entries)?,
+        };
+        for (number, name) in (0..).zip(names()) {
+            let bits = bits(arguments::of(name));
+            if bits != 0 {
+                bpf::set(&maps.shown, number, u64::from(bits))?;
+            }
+        }
+        let mut random = [0; 16];
+        sys::random(&mut random)?;
+        let random = u128::from_ne_bytes(random);
+        // The kernel looks at 32 bits of a prctl option: this one does not exist.
+        let nonce = [random as u64 & !0xffff_ffff | 0x4645_4e43, (random >> 64) as u64];
+        let queue = if variant.ring { Queue::ring(&maps.output)? } else { Queue::per_cpu(&maps.output)? };
+        let mut attached = Vec::new();
+        for (tracepoint, program) in [
+            (c"sched_process_fork", process_fork(&maps)),
+            (c"sched_process_exit", process_exit(&maps)),
+            (c"sys_exit", sys_exit(&maps, variant, nonce)),
+        ] {
+            attached.push(bpf::attach(tracepoint, &bpf::load(&program)?)?);
+        }
+        Ok(Monitor { nonce, maps, queue, _attached: attached })
+    }
+
+    /// What the process that is to be followed announces itself with.
+    pub fn nonce(&self) -> [u64; 2] {
+        self.nonce
+    }
+
+    /// Starts the thread that reads.
+    ///
+    /// # Errors
+    /// No descriptor or no thread is to be had.
+    pub fn watch(self, advisor: Advisor, log: Arc<Log>) -> std::io::Result<Watching> {
+        let stop = eventfd(0, EventfdFlags::CLOEXEC)?;
+        let end = stop.try_clone()?;
+        let thread = std::thread::Builder::new().name("monitor".into()).spawn(move || {
+            let decoder = Decoder::new(advisor);
+            let mut show = |record: &[u8]| _ = decoder.event(record).map(|event| log.event(&event));
+            let mut stopped = false;
+            while !stopped {
+                let mut fds: Vec<PollFd<'_>> = self.queue.descriptors().into_iter().map(readable).collect();
+                fds.push(readable(end.as_fd()));
+                _ = poll(&mut fds, None);
+                // Everything that was written before the end was asked for is read after it.
+                stopped = fds.last().is_some_and(|fd| !fd.revents().is_empty());
+                self.queue.drain(&mut show);
+            }
+            self.tell_losses(&log);
+        })?;
+        Ok(Watching { stop, thread: Some(thread) })
+    }
+
+    fn tell_losses(&self, log: &Log) {
+        match bpf::get(&self.maps.counters, LOST) {
+            Ok(0) | Err(_) => {}
+            Ok(n) => {
+                log.warn(&format!("the monitor lost {n} denials: they came faster than they could be shown"))
+            }
+        }
+        match bpf::get(&self.maps.counters, NOT_FOLLOWED) {
+            Ok(0) | Err(_) => {}
+            Ok(n) => log.warn(&format!(
+                "the monitor did not follow {n} processes: it follows {TASKS} at the same time"
+            )),
+        }
+    }
+}
+
+impl Watching {
+    /// Everything that has happened is in the log when this returns.
+    pub fn end(mut self) {
+        _ = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
+        _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+fn readable(fd: std::os::fd::BorrowedFd<'_>) -> PollFd<'_> {
+    PollFd::from_borrowed_fd(fd, PollFlags::IN)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// The kernel at hand takes all three, whichever of them it would be given; needs the right to load programs.
+    #[test]
+    fn every_variant_shows_the_same() {
+        if bpf::map(MapKind::Array, 4, 4, 1).is_err() {
+            eprintln!("SKIP: needs the right to load programs into the kernel");
+            return;
+        }
+        for variant in VARIANTS {
+            let limit = privileges::raise();
+            let monitor = Monitor::with(variant).unwrap_or_else(|errno| panic!("{variant:?}: {errno}"));
+            privileges::restore(limit);
+            bpf::announce(monitor.nonce());
+            // A file that nobody may execute, in a child of this thread.
+            std::process::Command::new("/proc/self/status").spawn().unwrap_err();
+            let mut records = Vec::new();
+            monitor.queue.drain(&mut |record| records.push(record.to_vec()));
+            let decoder = Decoder::new(Advisor::default());
+            let lines: Vec<String> =
+                records.iter().filter_map(|r| decoder.event(r)).map(|e| e.line()).collect();
+            assert_eq!(lines.len(), 1, "{variant:?} {lines:?}");
+            assert!(lines[0].starts_with("✗ execve: Permission denied ("), "{lines:?}");
+            assert!(lines[0].ends_with(") /proc/self/status"), "{lines:?}");
+        }
+    }
+}

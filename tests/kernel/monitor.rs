@@ -1,0 +1,218 @@
+//! `-m`: what each user sees, exactly that and nothing of others.
+
+use crate::harness::{Ran, USER, Who, World, everybody};
+use crate::need;
+
+/// Runs `fence -m -s POLICY -- COMMAND`.
+fn monitored(world: &World, flags: &[&str], policy: &str, command: &[&str]) -> Ran {
+    let file = world.root.join("monitor.json");
+    std::fs::write(&file, policy).unwrap();
+    let file = file.to_str().unwrap();
+    let words = [&["-m", "-s", file], flags, &["--"], command].concat();
+    world.run(words)
+}
+
+/// The lines of one layer about this path.
+fn lines<'a>(ran: &'a Ran, layer: &str, end: &str) -> Vec<&'a str> {
+    let prefix = format!("[fence:{layer}] ");
+    ran.err.lines().filter(|line| line.starts_with(&prefix) && line.ends_with(end)).collect()
+}
+
+/// The number before a word of the report: `6000` before ` denials:`.
+fn number_before(ran: &Ran, word: &str) -> u64 {
+    let Some(at) = ran.err.find(word) else { return 0 };
+    let digits = ran.err[..at].rsplit(|c: char| !c.is_ascii_digit()).next().unwrap();
+    digits.parse().unwrap()
+}
+
+/// Root, and uid 1000 with the program file's capabilities in both forms.
+fn monitoring_worlds() -> Vec<World> {
+    let root = World::new(Who { uid: 0 });
+    let mut worlds = vec![root];
+    for effective in [false, true] {
+        if everybody().contains(&Who { uid: USER }) {
+            let world = World::new(Who { uid: USER });
+            world.capable_fence(effective);
+            worlds.push(world);
+        }
+    }
+    worlds
+}
+
+#[test]
+fn every_denied_act_is_shown_with_its_path() {
+    need!(monitor);
+    for world in monitoring_worlds() {
+        world.write("masked", "text");
+        world.write("kept", "text");
+        world.write("name", "text");
+        let work = world.work();
+        let work = work.to_str().unwrap();
+        let policy = r#"{"filesystem": {"denyRead": ["masked"]}}"#;
+        let script = "cat masked; echo x > kept; mkdir made; mv name other; chmod 600 kept; ln -s a link; \
+            cat /etc/fence-test-none; \"$0\" call mount; true";
+        let script = format!("{script}; cd /etc; cat {work}/masked");
+        let victim = world.victim();
+        // Outside all of it succeeds, but for mount, which takes root.
+        let outside = world.bare("sh", ["-c", &script, victim.to_str().unwrap()]);
+        assert!(!outside.err.contains("masked") && !outside.err.contains("kept"), "{outside:?}");
+        for name in ["made", "link", "other"] {
+            let path = world.work().join(name);
+            _ = std::fs::remove_dir(&path).or_else(|_| std::fs::remove_file(&path));
+        }
+        world.write("name", "text");
+
+        let ran = monitored(&world, &[], policy, &["sh", "-c", &script, victim.to_str().unwrap()]);
+        let who = world.who;
+        for (what, path) in [
+            ("open", "masked"),
+            ("open", "kept"),
+            ("mkdir", "made"),
+            ("rename", "name"),
+            ("chmod", "kept"),
+            ("symlink", "link"),
+        ] {
+            let found = ran.err.lines().any(|line| {
+                // A program's own message may stand half written before it.
+                line.contains("[fence:ebpf] ")
+                    && line.contains(what)
+                    // As it was given, when the process is gone before it can be asked where it was.
+                    && (line.contains(&format!("{work}/{path}")) || line.contains(&format!(" {path}")))
+            });
+            assert!(found, "{who:?} wants {what} {path}: {}", ran.err);
+        }
+        // Nobody denied that, there is just nothing.
+        assert!(!ran.err.contains("fence-test-none ("), "{}", ran.err);
+        assert_eq!(lines(&ran, "ebpf", "fence-test-none").len(), 0, "{}", ran.err);
+        assert!(ran.err.contains("filesystem.denyRead"), "{}", ran.err);
+        assert!(
+            ran.err.contains(&format!("to allow it: filesystem.allowWrite: [\"{work}\"]")),
+            "{}",
+            ran.err
+        );
+        assert!(ran.err.lines().last().unwrap().starts_with("[fence] "), "{}", ran.err);
+    }
+}
+
+#[test]
+fn a_call_that_the_filter_refuses_is_shown() {
+    need!(monitor);
+    for world in monitoring_worlds() {
+        let victim = world.victim();
+        let how: &[&str] = if cfg!(target_arch = "x86_64") { &["call", "int80"] } else { &["call"] };
+        for how in how {
+            let ran = monitored(&world, &[], "{}", &[victim.to_str().unwrap(), how, "keyctl"]);
+            let wanted = "✗ keyctl: Operation not permitted (victim, pid=";
+            assert_eq!(lines(&ran, "ebpf", ")").len(), 1, "{ran:?}");
+            assert!(ran.err.contains(wanted), "{}", ran.err);
+            assert!(ran.err.contains("to allow it: --allow-syscall keyctl"), "{}", ran.err);
+        }
+    }
+}
+
+#[test]
+fn without_rights_the_line_says_what_is_missing() {
+    need!(userns);
+    let Some(who) = everybody().into_iter().find(|who| who.uid != 0) else { return };
+    let world = World::new(who);
+    let ran = monitored(&world, &[], "{}", &["true"]).ok();
+    let fence = world.fence();
+    ran.says("it takes cap_bpf and cap_perfmon: run as root, or once as root: setcap cap_bpf,cap_perfmon+p ")
+        .says(fence.to_str().unwrap());
+    world
+        .run(["--require", "monitor", "--", "true"])
+        .status(125)
+        .says("cannot start without a layer that --require names: monitor: it takes cap_bpf");
+}
+
+#[test]
+fn the_file_capabilities_reach_nobody() {
+    need!(monitor);
+    for effective in [false, true] {
+        if !everybody().contains(&Who { uid: USER }) {
+            return;
+        }
+        let world = World::new(Who { uid: USER });
+        world.capable_fence(effective);
+        for flags in [&["-m"][..], &[]] {
+            let script = "grep -E '^Cap(Inh|Prm|Eff|Amb):' /proc/self/status | grep -v '\t0000000000000000$'; \
+                ls -l /proc/self/fd | grep -c bpf";
+            let words = [flags, &["--", "sh", "-c", script]].concat();
+            let ran = world.run(words);
+            assert_eq!(ran.out, "0\n", "{ran:?}");
+        }
+    }
+}
+
+/// 2,000 processes of three tasks, each with one denied open, beside other trees of the same user that do the same.
+#[test]
+fn six_thousand_denials_are_six_thousand() {
+    need!(monitor);
+    let count = std::env::var("FENCE_STORM").map_or(2000, |count| count.parse().unwrap());
+    for world in monitoring_worlds() {
+        let (ours, theirs) = (world.write("ours", "x"), world.write("theirs", "x"));
+        let policy = r#"{"filesystem": {"denyRead": ["ours", "theirs"]}}"#;
+        let victim = world.victim();
+        let victim = victim.to_str().unwrap();
+        let act = |path: &std::path::Path, processes: u64| {
+            [
+                victim.to_string(),
+                "open-in-tasks".into(),
+                processes.to_string(),
+                path.to_str().unwrap().into(),
+                "EACCES".into(),
+            ]
+        };
+        // The positive control: nothing denies it outside, so the act fails.
+        world.bare(victim, &act(&ours, 1)[1..]).status(1);
+        let mut others: Vec<_> =
+            (0..2).map(|_| world.fenced_command(policy, act(&theirs, count)).spawn().unwrap()).collect();
+        let own = act(&ours, count);
+        let own: Vec<&str> = own.iter().map(String::as_str).collect();
+        let ran = monitored(&world, &[], policy, &own).ok();
+        for other in &mut others {
+            assert!(other.wait().unwrap().success());
+        }
+        let (shown, lost) =
+            (number_before(&ran, " denials: 1 path"), number_before(&ran, " denials: they came"));
+        eprintln!("uid {}: {shown} shown + {lost} lost", world.who.uid);
+        assert_eq!(shown + lost, 3 * count, "{}", ran.err);
+        assert!(!ran.err.contains("theirs") && !ran.err.contains("did not follow"), "{}", ran.err);
+    }
+}
+
+#[test]
+fn objects_are_one_a_line_and_the_log_file_takes_them() {
+    need!(monitor);
+    let world = World::new(Who { uid: 0 });
+    let ran =
+        monitored(&world, &["--log-format", "json", "--fence-log-file", "log"], "{}", &["mkdir", "made"]);
+    assert!(!ran.err.contains("fence"), "{ran:?}");
+    let log = std::fs::read_to_string(world.work().join("log")).unwrap();
+    let made = world.work().join("made");
+    let last: Vec<&str> = log.lines().filter(|line| line.contains("\"denied\"")).collect();
+    assert_eq!(last.len(), 1, "{log}");
+    assert!(last[0].contains(&format!("\"path\":\"{}\"", made.display())), "{log}");
+    assert!(last[0].starts_with('{') && last[0].ends_with('}'), "{log}");
+    assert!(
+        log.ends_with(
+            "{\"level\":\"summary\",\"denials\":1,\"hosts\":0,\"paths\":1,\"commands\":0,\"calls\":0}\n"
+        ),
+        "{log}"
+    );
+}
+
+#[test]
+fn a_job_of_github_gets_annotations_and_a_table() {
+    need!(monitor);
+    let world = World::new(Who { uid: 0 });
+    let table = world.write("table", "");
+    let mut command = world.command(world.fence(), ["-m", "--", "mkdir", "made"]);
+    command.env("GITHUB_ACTIONS", "true").env("GITHUB_STEP_SUMMARY", &table);
+    let ran = Ran::new(command.output().unwrap());
+    let annotations =
+        ran.err.lines().filter(|line| line.starts_with("::warning title=fence ebpf::mkdir")).count();
+    assert_eq!(annotations, 1, "{ran:?}");
+    let text = std::fs::read_to_string(table).unwrap();
+    assert!(text.contains("| ebpf | mkdir: Read-only file system "), "{text}");
+}
