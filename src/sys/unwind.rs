@@ -2,8 +2,8 @@
 //!
 //! Rust's standard library brings a reader of debug information for the backtrace that it prints on request; a stripped
 //! program has no such information, and the reader is a quarter of the binary. With a walk that ends at once, the compiler sees
-//! that nothing of it is ever reached. The other functions are those that stand in the same object file of libunwind: when
-//! one of them were missing, the linker would take that file and find two walks.
+//! that nothing of it is ever reached. The other functions are those that the standard library names too: were one of them
+//! missing, the linker would take libunwind's file and find it twice.
 
 /// `_Unwind_Backtrace`: calls back for each frame. There is none.
 #[unsafe(no_mangle)]
@@ -22,6 +22,19 @@ macro_rules! never_asked {
 }
 
 never_asked! {
-    _Unwind_FindEnclosingFunction _Unwind_GetCFA _Unwind_GetDataRelBase _Unwind_GetIPInfo _Unwind_GetTextRelBase
-    _Unwind_Resume_or_Rethrow
+    _Unwind_DeleteException _Unwind_FindEnclosingFunction _Unwind_GetCFA _Unwind_GetDataRelBase _Unwind_GetGR _Unwind_GetIP
+    _Unwind_GetIPInfo _Unwind_GetLanguageSpecificData _Unwind_GetRegionStart _Unwind_GetTextRelBase _Unwind_SetGR
+    _Unwind_SetIP
 }
+
+/// Steps of an unwinding that cannot have begun.
+macro_rules! never_reached {
+    ($($name:ident)*) => {$(
+        #[unsafe(no_mangle)]
+        extern "C" fn $name(_: *const u8) -> ! {
+            std::process::abort()
+        }
+    )*};
+}
+
+never_reached! { _Unwind_ForcedUnwind _Unwind_RaiseException _Unwind_Resume _Unwind_Resume_or_Rethrow }
