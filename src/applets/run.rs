@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::launch::{self, Host};
 use crate::log::Log;
 use crate::monitor::ebpf::{Monitor, give_up};
-use crate::plan::{self, Plan, Weight};
+use crate::plan::{self, Note, Plan, Weight};
 use crate::probe::host;
 use crate::rules::command;
 use crate::supervise;
@@ -53,7 +53,7 @@ fn prepare(run: &Run, log: &Arc<Log>, steps: &mut Steps) -> Result<(Plan, Host)>
     let loaded = config::load(run.settings.as_deref(), run.template.as_deref(), &env, run.allow_degraded)?;
     announce(&loaded, log);
     steps.mark("config");
-    command::check(&loaded.policy, &run.command)?;
+    let unsure = command::check(&loaded.policy, &run.command)?;
     host::check_stdio()?;
     let home = env.home.as_deref().filter(|home| home.is_absolute());
     let mut facts = host::look(&loaded.policy, run, &env.cwd, home, &loaded.file_paths)?;
@@ -66,7 +66,8 @@ fn prepare(run: &Run, log: &Arc<Log>, steps: &mut Steps) -> Result<(Plan, Host)>
     let loaded_monitor = monitor(run);
     facts.monitor = loaded_monitor.as_ref().map(|loaded| loaded.as_ref().map(drop).map_err(Clone::clone));
     steps.mark("probe");
-    let plan = plan::plan(&loaded.policy, run, &facts)?;
+    let mut plan = plan::plan(&loaded.policy, run, &facts)?;
+    plan.notes.extend(unchecked(unsure));
     steps.mark("plan");
     let monitor = loaded_monitor.and_then(std::result::Result::ok).filter(|_| run.monitor);
     Ok((plan, Host { proxies, monitor, log: log.clone() }))
@@ -78,6 +79,19 @@ fn monitor(run: &Run) -> Option<std::result::Result<Monitor, String>> {
     let monitor = wanted.then(Monitor::load);
     give_up();
     monitor
+}
+
+/// What the command rules could not judge.
+fn unchecked(unsure: command::Unsure) -> impl Iterator<Item = Note> {
+    let unknown = unsure.unknown.into_iter().map(|text| Note {
+        weight: Weight::Remark,
+        text: format!("not known before it runs, so no command rule was checked on it: {text:?}"),
+    });
+    let unread = unsure.unread.into_iter().map(|why| Note {
+        weight: Weight::Degraded,
+        text: format!("the command line is not shell grammar that fence reads ({why}): command rules were looked for at each of its words"),
+    });
+    unknown.chain(unread)
 }
 
 fn announce(loaded: &Loaded, log: &Log) {

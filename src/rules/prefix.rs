@@ -8,6 +8,11 @@ use super::shell::tokens;
 /// begins with it. In front of the rule's first sub-command word the command may have flags: `git -C /x push` is a
 /// `git push`.
 pub fn matches(rule: &str, words: &[&str]) -> bool {
+    // Nearly every rule is for another program: that takes no reading of the whole rule.
+    let first = rule.trim_start_matches([' ', '\t']).split([' ', '\t']).next().unwrap_or_default();
+    if words.is_empty() || !first.contains(['\'', '"']) && basename(first) != basename(words[0]) {
+        return false;
+    }
     let rule = tokens(rule);
     let (Some((rule_name, rule)), Some((name, words))) = (rule.split_first(), words.split_first()) else {
         return false;

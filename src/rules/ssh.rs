@@ -3,39 +3,110 @@
 use super::{defaults, prefix, shell};
 use crate::config::policy::{Policy, Ssh};
 
-/// Letters of the options that take the next word as their value.
-const WITH_VALUE: &[u8] = b"pliFJWbcDEeILmOQRSwo";
+/// Letters of the options of OpenSSH's client that take a value, glued or as the next word.
+const WITH_VALUE: &str = "BbcDEeFIiJLlmOoPpQRSWw";
 
 /// An ssh command line.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SshCommand {
-    /// Without the user.
+    /// The host that is named, without the user.
     pub host: String,
+    /// Others that are connected to: `-J`, `-o ProxyJump=`, `-o HostName=`.
+    pub others: Vec<String>,
     /// What runs there; empty: a login shell.
     pub remote: String,
+    /// Lines that a shell runs here: `-o ProxyCommand=` and the like.
+    pub local: Vec<String>,
 }
 
-/// Reads a command's words; nothing when it is not ssh or names no host.
+/// Reads a command's words as OpenSSH's client does; nothing when it is not ssh or names no host.
 pub fn read(words: &[&str]) -> Option<SshCommand> {
-    let (program, rest) = words.split_first()?;
+    let (program, mut rest) = words.split_first()?;
     if prefix::basename(program) != "ssh" {
         return None;
     }
-    let mut rest = rest.iter();
-    let mut host = None;
-    let mut remote: Vec<&str> = Vec::new();
-    while let Some(word) = rest.next() {
-        if word.starts_with('-') && remote.is_empty() {
-            if matches!(word.as_bytes(), [_, letter] if WITH_VALUE.contains(letter)) {
-                rest.next();
+    let mut ssh = SshCommand::default();
+    let mut remote_option = "";
+    let mut named = None;
+    let mut ended = false;
+    // Options stand in front of the host, and again after it.
+    loop {
+        while let Some(word) = rest.first().filter(|word| word.len() > 1 && word.starts_with('-') && !ended) {
+            rest = &rest[1..];
+            ended = *word == "--";
+            let value = word.trim_start_matches(|c| !WITH_VALUE.contains(c));
+            let Some(letter) = value.chars().next().filter(|_| !ended) else { continue };
+            let value = match &value[1..] {
+                "" => rest.split_first().map_or("", |(value, after)| {
+                    rest = after;
+                    value
+                }),
+                glued => glued,
+            };
+            match letter {
+                'J' => ssh.jumps(value),
+                'o' => ssh.option(value, &mut remote_option),
+                _ => {}
             }
-        } else if host.is_none() {
-            host = Some(word.rsplit('@').next().unwrap_or(word));
-        } else {
-            remote.push(word);
+        }
+        match (named, rest.split_first()) {
+            (None, Some((host, after))) => {
+                named = Some(*host);
+                rest = after;
+            }
+            _ => break,
         }
     }
-    Some(SshCommand { host: host?.to_owned(), remote: remote.join(" ") })
+    let host = named?;
+    ssh.host = without_user(host.strip_prefix("ssh://").map_or(host, without_port)).to_owned();
+    for other in &mut ssh.others {
+        *other = other.replace("%h", &ssh.host);
+    }
+    ssh.remote = if rest.is_empty() { remote_option.to_owned() } else { rest.join(" ") };
+    Some(ssh)
+}
+
+impl SshCommand {
+    fn jumps(&mut self, list: &str) {
+        let hosts = list.split(',').filter(|host| !host.is_empty() && *host != "none");
+        self.others.extend(hosts.map(|host| {
+            let host = host.trim_start_matches("ssh://");
+            without_user(without_port(host)).to_owned()
+        }));
+    }
+
+    /// `-o KEY=VALUE`, `-o "KEY VALUE"`
+    fn option<'w>(&mut self, option: &'w str, remote: &mut &'w str) {
+        let option = option.trim();
+        let Some((key, value)) = option.split_once(|c: char| c == '=' || c.is_whitespace()) else { return };
+        let value = value.trim_start_matches(|c: char| c == '=' || c.is_whitespace());
+        match key.to_ascii_lowercase().as_str() {
+            "hostname" => self.others.push(value.to_owned()),
+            "proxyjump" => self.jumps(value),
+            "remotecommand" if value != "none" => *remote = value,
+            "proxycommand" | "localcommand" | "knownhostscommand" if value != "none" => {
+                self.local.push(value.to_owned());
+            }
+            _ => {}
+        }
+    }
+}
+
+fn without_user(host: &str) -> &str {
+    host.rsplit('@').next().unwrap_or(host)
+}
+
+/// `host:22`, `[::1]:22`, `host/`
+fn without_port(host: &str) -> &str {
+    let host = host.trim_end_matches('/');
+    match host.rsplit_once(':') {
+        Some((name, port))
+            if port.bytes().all(|b| b.is_ascii_digit()) && (name.ends_with(']') || !name.contains(':')) =>
+        {
+            name
+        }
+        _ => host,
+    }
 }
 
 /// The refusal of a command by the ssh rules, if there is one.
@@ -45,10 +116,12 @@ pub fn check(policy: &Policy, words: &[&str]) -> Result<(), String> {
         return Ok(());
     }
     let Some(ssh) = read(words) else { return Ok(()) };
-    host(rules, &ssh.host).map_err(|why| match ssh.remote.as_str() {
-        "" => format!("SSH blocked: {why} (host: {})", ssh.host),
-        remote => format!("SSH command blocked: {why} (host: {}, command: {remote})", ssh.host),
-    })?;
+    for name in std::iter::once(&ssh.host).chain(&ssh.others) {
+        host(rules, name).map_err(|why| match ssh.remote.as_str() {
+            "" => format!("SSH blocked: {why} (host: {name})"),
+            remote => format!("SSH command blocked: {why} (host: {name}, command: {remote})"),
+        })?;
+    }
     if ssh.remote.is_empty() {
         return Ok(());
     }
@@ -73,8 +146,13 @@ fn remote(policy: &Policy, line: &str) -> Result<(), String> {
     let rules = &policy.ssh;
     let find =
         |list: &[String], words: &[&str]| list.iter().find(|rule| prefix::matches(rule, words)).cloned();
-    for shell::Piece { text, words } in shell::original_pieces(line) {
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let reading = shell::read(line);
+    if let Some((line, why)) = reading.unreadable.first() {
+        return Err(format!("command {line:?} can't be read as shell grammar: {why}"));
+    }
+    for piece in &reading.pieces {
+        let text = &*piece.text;
+        let words: Vec<&str> = piece.words.iter().map(|word| word.text.as_str()).collect();
         if rules.inherit_deny {
             if let Some(rule) = find(&policy.command.deny, &words) {
                 return Err(format!("command {text:?} matches inherited global deny {rule:?}"));
@@ -88,7 +166,9 @@ fn remote(policy: &Policy, line: &str) -> Result<(), String> {
         if let Some(rule) = find(&rules.denied_commands, &words) {
             return Err(format!("command {text:?} matches ssh.deniedCommands {rule:?}"));
         }
-        if rules.allow_all_commands || find(&rules.allowed_commands, &words).is_some() {
+        // A variable in front can make an allowed program run another one.
+        let plain = piece.assignments.is_empty() && !reading.compound;
+        if rules.allow_all_commands || plain && find(&rules.allowed_commands, &words).is_some() {
             continue;
         }
         return Err(match rules.allowed_commands.is_empty() {
@@ -128,9 +208,42 @@ mod tests {
             let words = shell::tokens(&row["command"]);
             let got = read(&words.iter().map(String::as_str).collect::<Vec<_>>());
             assert_eq!(got.is_some().to_string(), row["is_ssh"], "{}", row["id"]);
-            if let Some(got) = got {
-                assert_eq!((&got.host, &got.remote), (&row["host"], &row["remote_command"]), "{}", row["id"]);
-            }
+            let Some(got) = got else { continue };
+            let expected = match row["ours"].split_once('|') {
+                Some(ours) => ours,
+                None => (row["host"].as_str(), row["remote_command"].as_str()),
+            };
+            assert_eq!((got.host.as_str(), got.remote.as_str()), expected, "{}", row["id"]);
+        }
+    }
+
+    /// `ssh(1)`: options in front of the host and after it, glued values, what else is connected to or run.
+    #[test]
+    fn options_of_the_client() {
+        let read = |line: &str| {
+            let words = shell::tokens(line);
+            let ssh = read(&words.iter().map(String::as_str).collect::<Vec<_>>()).expect("ssh");
+            (ssh.host, ssh.remote, ssh.others.join(","), ssh.local.join(","))
+        };
+        for (line, host, remote, others, local) in [
+            ("ssh -vp 22 h ls", "h", "ls", "", ""),
+            ("ssh -p22 -lroot h ls -t", "h", "ls -t", "", ""),
+            ("ssh h -p 22 -t ls -l", "h", "ls -l", "", ""),
+            ("ssh -- h -t ls", "h", "-t ls", "", ""),
+            ("ssh h -- -t ls", "h", "-t ls", "", ""),
+            ("ssh -J u@j:22,ssh://k:2 h", "h", "", "j,k", ""),
+            ("ssh -Jj h id", "h", "id", "j", ""),
+            ("ssh -o ProxyJump=j -oHostName=%h.evil h", "h", "", "j,h.evil", ""),
+            ("ssh -o 'hostname evil' h", "h", "", "evil", ""),
+            ("ssh -o RemoteCommand='rm -rf /' h", "h", "rm -rf /", "", ""),
+            ("ssh -o RemoteCommand=none -o ProxyCommand='nc %h 22' h", "h", "", "", "nc %h 22"),
+            ("ssh -o PermitLocalCommand=yes -o localcommand='git push' h", "h", "", "", "git push"),
+            ("ssh ssh://u@[::1]:22/ ls", "[::1]", "ls", "", ""),
+            ("ssh a@b@h", "h", "", "", ""),
+            ("ssh -E log -F cfg -I x -B eth0 -P tag -i id h", "h", "", "", ""),
+        ] {
+            let expected = (host.into(), remote.into(), others.into(), local.into());
+            assert_eq!(read(line), expected, "{line}");
         }
     }
 
