@@ -1,6 +1,7 @@
 //! One file per applet, glue only: each takes its part of the command line to an exit status.
 
 pub mod config;
+pub mod connect;
 pub mod features;
 pub mod landlock;
 pub mod run;
@@ -24,6 +25,7 @@ pub fn dispatch(invocation: &Invocation, arguments: usize) -> Result<u8> {
         Invocation::Landlock(command) => landlock::run(command),
         Invocation::Seccomp(command) => seccomp::run(command),
         Invocation::Supervise => supervise::run(),
+        Invocation::Connect { host, port } => connect::run(host, *port),
         Invocation::Features { json } => features::run(*json),
         Invocation::Version => print(&cli::version()),
         Invocation::ListTemplates => print(&templates::list()),

@@ -1,4 +1,4 @@
-//! The flags of the applets that do one layer alone: `landlock`, `seccomp`, `supervise`, `features`.
+//! The flags of the applets that do one layer alone: `landlock`, `seccomp`, `supervise`, `features`, `connect`.
 
 use std::ffi::OsString;
 
@@ -187,6 +187,27 @@ pub(super) fn supervise(words: Vec<OsString>) -> Result<Invocation> {
     let mut typed = Plain::default();
     nothing(scan(SUPERVISE, words, &mut typed)?.words)?;
     if typed.help { Ok(Invocation::Help(help::supervise())) } else { Ok(Invocation::Supervise) }
+}
+
+/// Every flag of `fence connect`.
+pub(super) static CONNECT: &[Flag<Plain>] = &[HELP];
+
+/// `fence connect HOST PORT`
+pub(super) fn connect(words: Vec<OsString>) -> Result<Invocation> {
+    let mut typed = Plain::default();
+    let rest = scan(CONNECT, words, &mut typed)?;
+    if typed.help {
+        return Ok(Invocation::Help(help::connect()));
+    }
+    let [host, port] = rest.words.as_slice() else {
+        return Err(
+            Failure::new("fence connect takes a host and a port").hint("write fence connect HOST PORT")
+        );
+    };
+    let number = port.to_str().and_then(|text| text.parse().ok()).filter(|port| *port > 0);
+    let port = number
+        .ok_or_else(|| Failure::new(format!("invalid port {}: expected a number, 1-65535", quoted(port))))?;
+    Ok(Invocation::Connect { host: host.clone(), port })
 }
 
 /// The command of an applet: there must be one.

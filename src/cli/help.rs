@@ -24,6 +24,7 @@ pub(super) fn run() -> String {
          features     Show what a run needs of this system\n  \
          landlock     Apply Landlock rules alone, then run a command\n  \
          seccomp      Install the system call filter alone, then run a command\n  \
+         connect      Inside a run: connect through its proxy; ssh's ProxyCommand\n  \
          supervise    Not in this build\n  \
          help         Show this text, or that of a sub-command\n\n\
          Examples:\n  \
@@ -83,6 +84,16 @@ pub(super) fn features() -> String {
          Usage:\n  fence features [--json]\n",
         &sections(applets::FEATURES),
         "",
+    )
+}
+
+/// `fence connect --help`
+pub(super) fn connect() -> String {
+    page(
+        "Inside a run: makes stdin and stdout a connection to the host, through the run's own proxy and by its rules.\n\n\
+         Usage:\n  fence connect HOST PORT\n",
+        &sections(applets::CONNECT),
+        "Example:\n  ssh -o ProxyCommand='fence connect %h %p' git@example.com\n",
     )
 }
 

@@ -23,6 +23,13 @@ pub enum Invocation {
     Seccomp(SeccompCommand),
     /// `fence supervise`, `fence-supervise`
     Supervise,
+    /// `fence connect HOST PORT`
+    Connect {
+        /// As typed.
+        host: OsString,
+        /// 1–65535
+        port: u16,
+    },
     /// `fence features`, `fence-features`, `fence --linux-features`
     Features {
         /// `--json`

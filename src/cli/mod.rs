@@ -24,7 +24,7 @@ pub use texts::version;
 use crate::error::{Failure, Result};
 
 /// Names that the original has, or that later work will fill.
-const NOT_IN_THIS_BUILD: [&str; 6] = ["import", "hooks", "completion", "__complete", "learn", "connect"];
+const NOT_IN_THIS_BUILD: [&str; 5] = ["import", "hooks", "completion", "__complete", "learn"];
 
 /// Reads a command line, the program's own name included.
 pub fn parse(argv: Vec<OsString>) -> Result<Invocation> {
@@ -78,6 +78,7 @@ fn sub_command(name: &str, before: Vec<OsString>, after: Vec<OsString>) -> Optio
         "seccomp" => applets::seccomp(all(before)),
         "supervise" => applets::supervise(all(before)),
         "features" => applets::features(all(before)),
+        "connect" => applets::connect(all(before)),
         "help" => help_on(after.first().and_then(|word| word.to_str())),
         name if NOT_IN_THIS_BUILD.contains(&name) => Err(not_yet(name)),
         _ => return None,
@@ -98,6 +99,7 @@ fn help_on(name: Option<&str>) -> Result<Invocation> {
         Some("seccomp") => help::seccomp(),
         Some("supervise") => help::supervise(),
         Some("features") => help::features(),
+        Some("connect") => help::connect(),
         Some(name) if NOT_IN_THIS_BUILD.contains(&name) => return Err(not_yet(name)),
         _ => help::run(),
     }))

@@ -150,6 +150,8 @@ fn errors_in_the_words_of_the_original() {
         (&["--expose-host-path", "", "ls"], "--expose-host-path has an empty path"),
         (&["--json", "ls"], "--json needs plan or --linux-features"),
         (&["features", "x"], "unexpected argument: x"),
+        (&["connect", "a.example"], "fence connect takes a host and a port"),
+        (&["connect", "a.example", "0"], "invalid port \"0\": expected a number, 1-65535"),
         (&["landlock", "--connect", "http", "ls"], "invalid --connect \"http\": expected a port, 0-65535"),
     ] {
         assert_eq!(error(words), message, "{words:?}");
@@ -165,6 +167,10 @@ fn what_runs_nothing_comes_first() {
     assert_eq!(fence(&["-v", "foo"]), Ok(Invocation::Version));
     assert_eq!(fence(&["-v", "-p", "x"]), Ok(Invocation::Version));
     assert_eq!(fence(&["--list-templates", "-p", "x"]), Ok(Invocation::ListTemplates));
+    assert_eq!(
+        fence(&["connect", "a.example", "22"]),
+        Ok(Invocation::Connect { host: "a.example".into(), port: 22 })
+    );
     assert_eq!(fence(&["--linux-features"]), Ok(Invocation::Features { json: false }));
     assert_eq!(fence(&["--linux-features", "--json"]), Ok(Invocation::Features { json: true }));
     assert_eq!(fence(&["-h", "foo"]), Ok(Invocation::Help(help::run())));

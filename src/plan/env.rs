@@ -36,8 +36,19 @@ pub struct EnvFacts {
     pub log_file: Option<PathBuf>,
     /// The HTTP proxy as the command reaches it.
     pub proxy_url: String,
+    /// Hints for programs that don't look at the variables above, where some host can be reached through the proxy alone.
+    pub hints: Option<Hints>,
     /// `NAME=value` words in front of the command.
     pub assignments: Vec<Variable>,
+}
+
+/// For programs that find the proxy in ways of their own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hints {
+    /// The HTTP proxy's port on 127.0.0.1.
+    pub port: u16,
+    /// fence's own program as the command sees it; none: it does not see it.
+    pub fence: Option<PathBuf>,
 }
 
 /// The environment of the command.
@@ -59,8 +70,18 @@ impl Environment {
 
     /// The variables that fence itself sets, for `fence plan`: none of the caller's, which may be secrets.
     pub fn changed(&self) -> impl Iterator<Item = (String, String)> {
-        const OTHERS: [&str; 7] =
-            ["FENCE_SANDBOX", "NO_PROXY", "no_proxy", "FENCE_LOG_FILE", "TMPDIR", "XDG_RUNTIME_DIR", "PWD"];
+        const OTHERS: [&str; 10] = [
+            "FENCE_SANDBOX",
+            "NO_PROXY",
+            "no_proxy",
+            NODE,
+            GIT,
+            JAVA,
+            "FENCE_LOG_FILE",
+            "TMPDIR",
+            "XDG_RUNTIME_DIR",
+            "PWD",
+        ];
         PROXY_VARIABLES.iter().chain(&OTHERS).filter_map(|name| {
             let value = self.get(name)?;
             Some((name.to_string(), value.to_string_lossy().into_owned()))
@@ -97,6 +118,9 @@ pub fn environment(caller: Vec<Variable>, facts: &EnvFacts) -> Environment {
     }
     env.set("NO_PROXY", NO_PROXY);
     env.set("no_proxy", NO_PROXY);
+    if let Some(hints) = &facts.hints {
+        hint(&mut env, hints);
+    }
     if let Some(file) = &facts.log_file {
         env.set("FENCE_LOG_FILE", facts.cwd.join(file));
     }
@@ -114,6 +138,42 @@ pub fn environment(caller: Vec<Variable>, facts: &EnvFacts) -> Environment {
         env.set(name, value);
     }
     env
+}
+
+const NODE: &str = "NODE_USE_ENV_PROXY";
+const JAVA: &str = "JAVA_TOOL_OPTIONS";
+const GIT: &str = "GIT_SSH_COMMAND";
+
+/// What the caller set stays as it is, except that Java's options can be added to.
+fn hint(env: &mut Environment, hints: &Hints) {
+    if env.get(NODE).is_none() {
+        env.set(NODE, "1");
+    }
+    let java = env.get(JAVA).unwrap_or_default().to_owned();
+    // Who set a proxy, or wants none, said so in these words.
+    if !java.to_string_lossy().to_ascii_lowercase().contains("prox") {
+        let port = hints.port;
+        let mut options = java;
+        if !options.is_empty() {
+            options.push(" ");
+        }
+        options.push(format!(
+            "-Dhttp.proxyHost=127.0.0.1 -Dhttp.proxyPort={port} -Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort={port}"
+        ));
+        env.set(JAVA, options);
+    }
+    // GIT_SSH would be beaten by GIT_SSH_COMMAND.
+    if let (Some(fence), None, None) = (hints.command(), env.get(GIT), env.get("GIT_SSH")) {
+        env.set(GIT, format!("ssh -o 'ProxyCommand={fence} connect %h %p'"));
+    }
+}
+
+impl Hints {
+    /// The program as it can stand in ssh's ProxyCommand: two shells and ssh's `%` read it.
+    fn command(&self) -> Option<&str> {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._+-".contains(&b);
+        self.fence.as_ref().and_then(|path| path.to_str()).filter(|path| path.bytes().all(plain))
+    }
 }
 
 /// The dynamic linkers read these names (in capitals only) before any code of the program runs.
@@ -151,6 +211,7 @@ mod tests {
             runtime_dir_writable: true,
             log_file: None,
             proxy_url: PROXY_URL.into(),
+            hints: None,
             assignments: Vec::new(),
         }
     }
@@ -249,5 +310,30 @@ mod tests {
         assert_eq!(first, ["PATH", "TOKEN", "TMPDIR"]);
         assert_eq!(env.stripped, ["LD_X"]);
         assert_eq!(value(&env, "NODE_USE_ENV_PROXY"), "<unset>");
+    }
+
+    #[test]
+    fn programs_that_look_elsewhere_are_told_of_the_proxy() {
+        let hints = Hints { port: 3128, fence: Some("/usr/local/bin/fence".into()) };
+        let facts = EnvFacts { hints: Some(hints.clone()), ..facts() };
+        let java = "-Dhttp.proxyHost=127.0.0.1 -Dhttp.proxyPort=3128 -Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort=3128";
+        let ssh = "ssh -o 'ProxyCommand=/usr/local/bin/fence connect %h %p'";
+        let values = |env: &Environment| [NODE, JAVA, GIT].map(|name| value(env, name));
+        let env = made(&[], &facts);
+        assert_eq!(values(&env), ["1", java, ssh]);
+        let shown: Vec<String> = env.changed().map(|(name, _)| name).collect();
+        assert!([NODE, JAVA, GIT].iter().all(|name| shown.iter().any(|s| s == name)), "{shown:?}");
+        // The caller's own stays; Java's options are added to, unless they speak of proxies.
+        let own = made(&[(NODE, "0"), (JAVA, "-Xmx1g"), (GIT, "ssh -i key")], &facts);
+        assert_eq!(values(&own), ["0", &format!("-Xmx1g {java}"), "ssh -i key"]);
+        let own = made(&[(JAVA, "-DsocksProxyHost=x"), ("GIT_SSH", "/bin/myssh")], &facts);
+        assert_eq!(values(&own), ["1", "-DsocksProxyHost=x", "<unset>"]);
+        // A path that a shell or ssh would read otherwise, and a program that can't be seen inside.
+        for fence in [Some("/opt/my fence/fence"), Some("/opt/%h/fence"), Some("/opt/a'b/fence"), None] {
+            let hints = Hints { fence: fence.map(PathBuf::from), port: 3128 };
+            assert_eq!(value(&made(&[], &EnvFacts { hints: Some(hints), ..facts.clone() }), GIT), "<unset>");
+        }
+        // Nothing can be reached: nothing is said.
+        assert_eq!(values(&made(&[], &super::tests::facts())), ["<unset>"; 3]);
     }
 }

@@ -157,7 +157,7 @@ pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Plan> {
         seccomp: if facts.seccomp { filter } else { Vec::new() },
         exec: exec.exec,
         capabilities: if facts.uid == 0 { ROOT_KEEPS.iter().fold(0, |set, bit| set | 1 << bit) } else { 0 },
-        environment: environment(run, facts, assignments, &mounts, net::proxy_url(policy, &network)),
+        environment: environment(run, facts, assignments, &mounts, &network),
         network,
         argv,
         cwd: facts.cwd.clone(),
@@ -325,7 +325,7 @@ fn environment(
     facts: &Facts,
     assignments: Vec<env::Variable>,
     mounts: &[Mount],
-    proxy_url: String,
+    network: &net::Network,
 ) -> env::Environment {
     let writable = |name: &str| {
         let value = facts.environment.iter().find(|(n, _)| n == name).map(|(_, value)| Path::new(value));
@@ -341,7 +341,8 @@ fn environment(
             tmpdir_writable: writable("TMPDIR"),
             runtime_dir_writable: writable("XDG_RUNTIME_DIR"),
             log_file: run.log_file.as_ref().map(|path| facts.cwd.join(path)),
-            proxy_url,
+            proxy_url: net::proxy_url(network),
+            hints: net::hints(network, facts.executable.as_deref().filter(|path| seen_inside(path, mounts))),
             assignments,
         },
     );
@@ -354,6 +355,21 @@ fn environment(
         environment.drop_runtime_dir();
     }
     environment
+}
+
+/// Whether a file of the host's is at its path inside too.
+fn seen_inside(path: &Path, mounts: &[Mount]) -> bool {
+    let last = mounts.iter().rev().find_map(|m| match m {
+        Mount::HostRoot { .. } => Some(true),
+        Mount::EmptyRoot => Some(false),
+        Mount::Bind { from, to, .. } if path.starts_with(to) => Some(from == to),
+        Mount::Tmpfs { to, .. } | Mount::MaskDirectory(to) | Mount::Proc(to) if path.starts_with(to) => {
+            Some(false)
+        }
+        Mount::MaskFile(to) if path == to => Some(false),
+        _ => None,
+    });
+    last == Some(true)
 }
 
 /// Whether a directory of the host's, or one that the sandbox makes, can be written to inside.

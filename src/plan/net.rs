@@ -1,10 +1,11 @@
 //! The network as the command has it: which way it goes, who listens for it inside, what comes in.
 
+use super::env::Hints;
 use super::files::{Place, Rules};
 use super::mounts::Mount;
 use super::{Note, degraded, private, unenforced};
 use crate::cli::{ExposePort, Run};
-use crate::config::Policy;
+use crate::config::{Policy, policy};
 use crate::error::{Failure, Result};
 use crate::facts::{Facts, HostProxy, Kind};
 use crate::rules::net::NetRules;
@@ -23,7 +24,7 @@ pub struct Network {
     /// Which network the command is in.
     pub mode: Mode,
     /// `network` of the policy: what the proxies go by.
-    pub policy: crate::config::policy::Network,
+    pub policy: policy::Network,
     /// Sockets that listen in the sandbox's network namespace. The child makes them, the parent accepts on them.
     pub listeners: Vec<Listener>,
     /// Sockets that listen on the host for a port inside.
@@ -113,7 +114,7 @@ pub fn shares_host(policy: &Policy) -> bool {
 /// The proxies always listen, so that a refused program is told why. Names are only answered where some can be allowed, or
 /// to show who asks.
 fn listeners(policy: &Policy, run: &Run) -> Vec<Listener> {
-    let (http, socks) = ports(policy);
+    let (http, socks) = ports(&policy.network);
     let mut listeners = vec![
         Listener { purpose: Purpose::Http, port: http },
         Listener { purpose: Purpose::Socks, port: socks },
@@ -133,21 +134,31 @@ fn listeners(policy: &Policy, run: &Run) -> Vec<Listener> {
 }
 
 /// The HTTP proxy as the command reaches it.
-pub fn proxy_url(policy: &Policy, network: &Network) -> String {
+pub fn proxy_url(network: &Network) -> String {
     match &network.mode {
-        Mode::Own => format!("http://127.0.0.1:{}", ports(policy).0),
+        Mode::Own => format!("http://127.0.0.1:{}", ports(&network.policy).0),
         Mode::Host(proxy) => format!("http://fence:{}@127.0.0.1:{}", proxy.token, proxy.http),
     }
 }
 
+/// What programs with ways of their own are told: only where some host can be reached, and through the proxy alone.
+pub fn hints(network: &Network, fence: Option<&Path>) -> Option<Hints> {
+    let own = network.mode == Mode::Own && reaches_hosts(&network.policy);
+    own.then(|| Hints { port: ports(&network.policy).0, fence: fence.map(Path::to_path_buf) })
+}
+
 /// Ports of the HTTP and the SOCKS proxy inside.
-pub fn ports(policy: &Policy) -> (u16, u16) {
+pub fn ports(policy: &policy::Network) -> (u16, u16) {
     let or = |port: i64, standard| u16::try_from(port).ok().filter(|port| *port != 0).unwrap_or(standard);
-    (or(policy.network.http_proxy_port, HTTP_PORT), or(policy.network.socks_proxy_port, SOCKS_PORT))
+    (or(policy.http_proxy_port, HTTP_PORT), or(policy.socks_proxy_port, SOCKS_PORT))
 }
 
 fn answers_names(policy: &Policy, run: &Run) -> bool {
-    !policy.network.allowed_domains.is_empty() || !policy.network.upstream_proxy.is_empty() || run.monitor
+    reaches_hosts(&policy.network) || run.monitor
+}
+
+fn reaches_hosts(policy: &policy::Network) -> bool {
+    !policy.allowed_domains.is_empty() || !policy.upstream_proxy.is_empty()
 }
 
 fn local_outbound(policy: &Policy) -> bool {
@@ -219,7 +230,7 @@ const NO_PORTS: &str = "network.allowLocalOutbound=true on Linux requires networ
                         sandbox network namespace.";
 
 fn reserved(policy: &Policy) -> Option<i64> {
-    let (http, socks) = ports(policy);
+    let (http, socks) = ports(&policy.network);
     let taken = |port: &&i64| [i64::from(http), i64::from(socks), i64::from(DNS_PORT)].contains(port);
     policy.network.allow_local_outbound_ports.iter().find(taken).filter(|_| local_outbound(policy)).copied()
 }

@@ -223,14 +223,15 @@ impl Question {
     }
 }
 
-/// The name as a host. A label may hold any byte, also a dot: such a name is none of ours.
+/// The name as a host. A label may hold any byte, also a dot, or letters that a host has in Punycode only: such a name is none
+/// of ours.
 fn host(name: &[u8]) -> Option<Host> {
     let mut text = Vec::with_capacity(name.len());
     for label in labels(name) {
         if !text.is_empty() {
             text.push(b'.');
         }
-        if label.contains(&b'.') {
+        if label.contains(&b'.') || !label.is_ascii() {
             return None;
         }
         text.extend_from_slice(label);
