@@ -18,6 +18,7 @@ mod old;
 mod poll;
 mod processes;
 mod programs;
+mod proxy;
 mod pty;
 mod scale;
 mod scratch;
