@@ -131,7 +131,7 @@ pub struct Program {
 }
 
 /// An inherited descriptor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Descriptor {
     /// Its number, above 2.
     pub number: i32,

@@ -18,6 +18,7 @@ pub mod launch;
 pub mod log;
 pub mod monitor;
 pub mod mountinfo;
+pub mod order;
 pub mod plan;
 pub mod probe;
 pub mod rules;

@@ -23,8 +23,7 @@ pub fn parse(table: &[u8]) -> Vec<Mount> {
 /// The mount points, parents first.
 pub fn points(table: &[u8]) -> Vec<PathBuf> {
     let mut points: Vec<PathBuf> = parse(table).into_iter().map(|mount| mount.point).collect();
-    points.sort();
-    points.dedup();
+    crate::order::set(&mut points);
     points
 }
 

@@ -329,8 +329,7 @@ fn layers(lists: &[OsString]) -> Result<Vec<Layer>> {
             }
         }
     }
-    layers.sort_unstable();
-    layers.dedup();
+    crate::order::set(&mut layers);
     Ok(layers)
 }
 

@@ -2,6 +2,7 @@
 
 use super::event::{Event, Layer, Outcome, Subject};
 use crate::json::Json;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Distinct denials that are remembered; a command can't make fence grow without end.
@@ -122,11 +123,14 @@ impl Report {
             fields.extend(kinds.map(|(kind, n)| (format!("{kind}s"), Json::Int(n as i64))));
             return vec![Json::Object(fields).compact()];
         }
-        let mut repeated: Vec<(&Key, u64)> = self.seen.iter().map(|(key, d)| (key, d.times)).collect();
-        repeated.retain(|(key, times)| *times > 1 && matches!(key.layer, Layer::Ebpf | Layer::Seccomp));
-        repeated.sort_by_key(|(_, times)| std::cmp::Reverse(*times));
+        let seen = self.seen.iter().map(|(key, denial)| (Reverse(denial.times), key));
+        let repeats = |(times, key): &(Reverse<u64>, &Key)| {
+            times.0 > 1 && matches!(key.layer, Layer::Ebpf | Layer::Seccomp)
+        };
+        let mut repeated: Vec<_> = seen.filter(repeats).collect();
+        crate::order::sort(&mut repeated);
         let mut lines: Vec<String> =
-            repeated.iter().take(LISTED).map(|(key, times)| again(key, *times)).collect();
+            repeated.iter().take(LISTED).map(|(times, key)| again(key, times.0)).collect();
         let parts: Vec<String> =
             kinds.iter().filter(|(_, n)| *n > 0).map(|(kind, n)| count(*n as u64, kind)).collect();
         lines.push(format!("[fence] {}: {}", count(self.denials, "denial"), parts.join(", ")));

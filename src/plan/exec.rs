@@ -73,8 +73,7 @@ pub fn words(policy: &Policy) -> Vec<String> {
             all.filter_map(|rule| tokens(rule).into_iter().next()).chain(ssh).collect()
         }
     };
-    words.sort();
-    words.dedup();
+    crate::order::set(&mut words);
     words
 }
 

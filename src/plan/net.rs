@@ -126,8 +126,7 @@ fn listeners(policy: &Policy, run: &Run) -> Vec<Listener> {
     if local_outbound(policy) {
         let ports = policy.network.allow_local_outbound_ports.iter();
         let mut ports: Vec<u16> = ports.filter_map(|port| u16::try_from(*port).ok()).collect();
-        ports.sort_unstable();
-        ports.dedup();
+        crate::order::set(&mut ports);
         listeners.extend(ports.into_iter().map(|port| Listener { purpose: Purpose::Local, port }));
     }
     listeners

@@ -64,8 +64,7 @@ pub fn glob_patterns(policy: &Policy) -> Vec<String> {
     let lists = [&fs.allow_read, &fs.allow_execute, &fs.deny_read, &fs.allow_write, &fs.deny_write];
     let mut patterns: Vec<String> =
         lists.into_iter().flatten().filter(|e| glob::is_glob(e)).cloned().collect();
-    patterns.sort();
-    patterns.dedup();
+    crate::order::set(&mut patterns);
     patterns
 }
 

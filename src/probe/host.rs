@@ -251,7 +251,7 @@ fn root_entries(facts: &mut Facts, needed: bool) {
     }
     let entries = std::fs::read_dir("/").into_iter().flatten().flatten().map(|entry| entry.path());
     facts.root_entries = entries.collect();
-    facts.root_entries.sort();
+    crate::order::sort(&mut facts.root_entries);
     for path in facts.root_entries.clone() {
         facts.paths.remove(&path);
         add(facts, path);
@@ -323,8 +323,7 @@ fn protected(facts: &mut Facts, policy: &Policy, names: Names) -> Result<()> {
     let mut tops: Vec<PathBuf> = above.map(Path::to_path_buf).collect();
     tops.extend(facts.home.clone().filter(|_| !writable.is_empty()));
     tops.extend(writable);
-    tops.sort();
-    tops.dedup();
+    crate::order::set(&mut tops);
     for top in tops {
         repository(facts, policy, &top)?;
     }
@@ -367,7 +366,7 @@ fn descriptors() -> Vec<Descriptor> {
             Some(Descriptor { number, pipe })
         })
         .collect();
-    all.sort_by_key(|d| d.number);
+    crate::order::sort(&mut all);
     all
 }
 

@@ -37,8 +37,7 @@ pub(super) fn look(facts: &mut Facts, policy: &Policy) {
             program.shell = Some(program.file) == shell;
             let mut names: Vec<&str> =
                 critical.iter().filter(|(file, _)| *file == program.file).map(|(_, name)| *name).collect();
-            names.sort_unstable();
-            names.dedup();
+            crate::order::set(&mut names);
             program.critical = names;
         }
     }
@@ -88,9 +87,11 @@ fn id(path: &Path) -> Option<FileId> {
 /// the directory says the inode.
 fn names(facts: &Facts, directories: &[PathBuf]) -> BTreeMap<FileId, Vec<String>> {
     use std::os::unix::fs::DirEntryExt;
-    let mut names: BTreeMap<FileId, Vec<String>> =
-        facts.programs.values().flatten().map(|program| (program.file, Vec::new())).collect();
-    let inodes: BTreeSet<u64> = names.keys().map(|(_, inode)| *inode).collect();
+    // `collect` would bring a sort of its own for each of these types.
+    let mut names: BTreeMap<FileId, Vec<String>> = BTreeMap::new();
+    names.extend(facts.programs.values().flatten().map(|program| (program.file, Vec::new())));
+    let mut inodes = BTreeSet::new();
+    inodes.extend(names.keys().map(|(_, inode)| *inode));
     for entry in directories.iter().filter_map(|dir| std::fs::read_dir(dir).ok()).flatten().flatten() {
         let link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
         if (link || inodes.contains(&entry.ino()))

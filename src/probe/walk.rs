@@ -72,11 +72,10 @@ pub fn expand(
     let mut out = walk.out;
     for (matches, glob) in out.matches.iter_mut().zip(&globs) {
         matches.extend(glob.certain());
-        matches.sort();
-        matches.dedup();
+        crate::order::set(matches);
     }
-    out.protected.paths.sort();
-    out.protected.work_trees.sort();
+    crate::order::sort(&mut out.protected.paths);
+    crate::order::sort(&mut out.protected.work_trees);
     Ok(out)
 }
 
