@@ -23,12 +23,23 @@ pub struct Failure {
     pub hint: Option<String>,
     /// Exit status of fence: 125, 126 or 127.
     pub status: u8,
+    /// The engine can't work on this host, for what reason: another one may.
+    pub lacks: Option<Lacks>,
+}
+
+/// Why an engine can't work on a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lacks {
+    /// Namespaces or mounts are forbidden.
+    Engine,
+    /// Only a fresh /proc is.
+    Proc,
 }
 
 impl Failure {
     /// A failure or refusal of fence itself (exit status 125).
     pub fn new(what: impl Into<String>) -> Self {
-        Failure { what: what.into(), errno: None, hint: None, status: STATUS_FENCE }
+        Failure { what: what.into(), errno: None, hint: None, status: STATUS_FENCE, lacks: None }
     }
 
     /// Adds the kernel's answer.
@@ -42,6 +53,13 @@ impl Failure {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Marks it as something that another engine may not need.
+    #[must_use]
+    pub fn unavailable(mut self) -> Self {
+        self.lacks = Some(Lacks::Engine);
         self
     }
 

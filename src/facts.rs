@@ -3,11 +3,44 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt;
 use std::path::{Path, PathBuf};
+
+/// Who makes the sandbox.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Engine {
+    /// fence's own namespaces.
+    #[default]
+    Native,
+    /// bubblewrap's, which policy may allow where it does not allow ours.
+    Bwrap,
+    /// Nobody makes namespaces: Landlock and seccomp hold the command on the host's own tree.
+    Landlock,
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Engine::Native => "native",
+            Engine::Bwrap => "bwrap",
+            Engine::Landlock => "landlock",
+        })
+    }
+}
 
 /// The whole snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
+    /// The engine to plan for.
+    pub engine: Engine,
+    /// The kernel lets nobody mount a fresh /proc here (a container's is masked): a PID namespace would have a wrong one.
+    pub masked_proc: bool,
+    /// What was tried before this engine and why it does not work here, a sentence for each.
+    pub tried: Vec<String>,
+    /// Entries of the directories that the engine `landlock` allows one by one; symbolic links left out.
+    pub listings: BTreeMap<PathBuf, Vec<Entry>>,
+    /// A directory that temporary files can be made in, where the sandbox gets no /tmp of its own.
+    pub scratch: Option<PathBuf>,
     /// Effective user id of the caller.
     pub uid: u32,
     /// Effective group id of the caller.
@@ -128,6 +161,15 @@ pub struct Program {
     pub shell: bool,
     /// Names of commands that scripts need and that are this file too.
     pub critical: Vec<&'static str>,
+}
+
+/// An entry of a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name.
+    pub name: OsString,
+    /// It is a directory.
+    pub directory: bool,
 }
 
 /// An inherited descriptor.

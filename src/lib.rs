@@ -27,6 +27,7 @@ pub mod sys;
 pub mod tables;
 pub mod text;
 pub mod trace;
+pub mod tree;
 pub mod wire;
 
 #[cfg(test)]

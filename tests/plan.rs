@@ -6,7 +6,8 @@
 //! // has /home/me/proj/src/ /home/me/proj/.env     directories end in a slash; parents come by themselves
 //! // link /home/me/.bashrc dotfiles/bashrc         a symbolic link and its text
 //! // scratch                                       none of the usual directories are there
-//! // cwd, home, uid, abi, glob PATTERN MATCH…, deep PATH…, git TOP GITDIR [COMMON], wsl, alias PATH OTHER, run FLAG WORD, executable PATH
+//! // cwd, home, uid, abi, glob PATTERN MATCH…, deep PATH…, git TOP GITDIR [COMMON], wsl, alias PATH OTHER, run FLAG WORD, executable PATH,
+//! // engine landlock
 //! ```
 //!
 //! `plan.txt` beside it is what the plan must say about files; `FENCE_BLESS=1 cargo test --test plan` writes it.

@@ -1,8 +1,11 @@
 //! `fence features`, `fence --linux-features`: what this build's prober knows, each line from asking the kernel.
 
+use crate::cli::{Command, Run};
+use crate::config::Policy;
 use crate::error::Result;
 use crate::json::Json;
-use crate::probe::host;
+use crate::probe::{engines, host};
+use std::path::Path;
 
 /// Prints the features that a run depends on.
 ///
@@ -16,10 +19,7 @@ pub fn run(json: bool) -> Result<u8> {
         ("Seccomp", yes(facts.seccomp).to_string()),
         ("Landlock", format!("{} (ABI v{})", yes(facts.landlock_abi > 0), facts.landlock_abi)),
         ("Mount API (mount_setattr)", yes(facts.mount_setattr).to_string()),
-        (
-            "Native namespaces",
-            host::try_namespaces().map_or_else(|why| format!("false ({why})"), |()| "true".into()),
-        ),
+        ("Native namespaces", namespaces().map_or_else(|why| format!("false ({why})"), |()| "true".into())),
     ];
     if json {
         let fields = rows.iter().map(|(name, value)| (name.to_string(), Json::str(value)));
@@ -30,4 +30,13 @@ pub fn run(json: bool) -> Result<u8> {
         "Linux Sandbox Features:\n{lines}\nThis build's prober is a small one: other engines, bubblewrap, eBPF and user \
          notification are not looked at yet.\n"
     ))
+}
+
+/// The whole sandbox of the default policy. A probe that only called unshare would be wrong where AppArmor takes the new
+/// namespace's rights away.
+fn namespaces() -> Result<()> {
+    let policy = Policy::default();
+    let run = Run { command: Command::Argv(vec!["/".into()]), ..Run::default() };
+    let facts = host::look(&policy, &run, Path::new("/"), None, &[])?;
+    engines::try_out(&crate::plan::plan(&policy, &run, &facts)?)
 }

@@ -1,40 +1,86 @@
 //! `fence [flags] [--] cmd…`: configuration, command policy, facts, plan, launch.
 
 use crate::cli::{Layer, Run};
-use crate::config::{self, Env, Loaded};
-use crate::error::Result;
+use crate::config::{self, Env, Loaded, Policy};
+use crate::error::{Failure, Result};
+use crate::facts::Facts;
 use crate::launch::{self, Host};
 use crate::log::Log;
 use crate::monitor::ebpf::{Monitor, give_up};
-use crate::plan::{self, Note, Plan, Weight};
-use crate::probe::host;
+use crate::plan::{self, Note, Weight};
+use crate::probe::{engines, host};
 use crate::rules::command;
 use crate::supervise;
 use crate::tables::syscalls::Arch;
 use crate::trace::Steps;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-/// Runs the command; its exit status.
+/// A policy and what it meets on this host.
+struct Prepared {
+    policy: Policy,
+    facts: Facts,
+    /// The proxies' sockets where they are the host's.
+    proxies: Vec<OwnedFd>,
+    monitor: Option<Monitor>,
+    /// What the command line rules could not be sure of.
+    unsure: Vec<Note>,
+}
+
+/// Runs the command; its exit status. The engine is the first that works: each is really tried.
 ///
 /// # Errors
 /// fence could not start it, or policy denies it.
 pub fn run(run: &Run, arguments: usize) -> Result<u8> {
     let mut steps = Steps::new("parent");
     let log = Arc::new(Log::open(run)?);
-    let (plan, host) = prepare(run, &log, &mut steps)?;
-    for note in plan.notes.iter().filter(|n| n.weight != Weight::Remark) {
-        log.warn(&note.text);
+    let mut prepared = prepare(run, &log, &mut steps)?;
+    let mut said = Vec::new();
+    loop {
+        let answer = attempt(run, &mut prepared, arguments, &log, &mut said, steps);
+        match answer {
+            Err(failure) if failure.lacks.is_some() => {
+                engines::next(run, &prepared.policy, &mut prepared.facts, failure)?;
+                prepared.load_monitor(run);
+            }
+            status => {
+                log.end();
+                return status;
+            }
+        }
+        steps = Steps::new("parent");
     }
-    for note in plan.notes.iter().filter(|n| n.weight == Weight::Remark) {
-        log.debug("fence", &note.text);
+}
+
+/// One engine's plan, launched. Notes that were `said` for another engine are not repeated.
+fn attempt(
+    run: &Run,
+    prepared: &mut Prepared,
+    arguments: usize,
+    log: &Arc<Log>,
+    said: &mut Vec<String>,
+    mut steps: Steps,
+) -> Result<u8> {
+    let plan = plan::plan(&prepared.policy, run, &prepared.facts)?;
+    steps.mark("plan");
+    for note in plan.notes.iter().chain(&prepared.unsure) {
+        if said.contains(&note.text) {
+            continue;
+        }
+        match note.weight {
+            Weight::Remark => log.debug("fence", &note.text),
+            Weight::Degraded | Weight::Unenforced => log.warn(&note.text),
+        }
+        said.push(note.text.clone());
     }
     // A filter without rules would allow everything: where there is no seccomp there is none.
     let filter =
         if plan.seccomp.is_empty() { Vec::new() } else { plan::bpf::compile(&plan.seccomp, Arch::HOST)? };
     steps.mark("filter");
-    let status = launch::run(&plan, &filter, arguments, host, steps);
-    log.end();
-    status
+    let proxies = prepared.proxies.iter().map(OwnedFd::try_clone).collect::<std::io::Result<_>>();
+    let proxies = proxies.map_err(|e| Failure::new(format!("cannot pass the proxies' sockets on: {e}")))?;
+    let host = Host { proxies, monitor: prepared.monitor.take(), log: log.clone() };
+    launch::run(&plan, &filter, arguments, host, steps)
 }
 
 /// `fence plan [--json] -- cmd…`
@@ -42,13 +88,14 @@ pub fn run(run: &Run, arguments: usize) -> Result<u8> {
 /// # Errors
 /// As `run`, up to the point where the command would start.
 pub fn print_plan(run: &Run, json: bool) -> Result<u8> {
-    let (plan, _) = prepare(run, &Arc::new(Log::open(run)?), &mut Steps::new("parent"))?;
+    let mut prepared = prepare(run, &Log::open(run)?, &mut Steps::new("parent"))?;
+    let mut plan = engines::choose(run, &prepared.policy, &mut prepared.facts)?;
+    plan.notes.extend(prepared.unsure);
     let text = if json { plan::show::json(&plan).pretty() + "\n" } else { plan::show::text(&plan) };
     super::print(&text)
 }
 
-/// The plan, and what the parent needs for it.
-fn prepare(run: &Run, log: &Arc<Log>, steps: &mut Steps) -> Result<(Plan, Host)> {
+fn prepare(run: &Run, log: &Log, steps: &mut Steps) -> Result<Prepared> {
     let env = Env::of_process()?;
     let loaded = config::load(run.settings.as_deref(), run.template.as_deref(), &env, run.allow_degraded)?;
     announce(&loaded, log);
@@ -63,22 +110,23 @@ fn prepare(run: &Run, log: &Arc<Log>, steps: &mut Steps) -> Result<(Plan, Host)>
         facts.host_proxy = Some(proxy);
         proxies = made;
     }
-    let loaded_monitor = monitor(run);
-    facts.monitor = loaded_monitor.as_ref().map(|loaded| loaded.as_ref().map(drop).map_err(Clone::clone));
+    engines::first(run, &loaded.policy, &mut facts)?;
+    let unsure = unchecked(unsure).collect();
+    let mut prepared = Prepared { policy: loaded.policy, facts, proxies, monitor: None, unsure };
+    prepared.load_monitor(run);
+    give_up();
     steps.mark("probe");
-    let mut plan = plan::plan(&loaded.policy, run, &facts)?;
-    plan.notes.extend(unchecked(unsure));
-    steps.mark("plan");
-    let monitor = loaded_monitor.and_then(std::result::Result::ok).filter(|_| run.monitor);
-    Ok((plan, Host { proxies, monitor, log: log.clone() }))
+    Ok(prepared)
 }
 
-/// The eBPF monitor, when it is asked for: loaded, or why it can't be.
-fn monitor(run: &Run) -> Option<std::result::Result<Monitor, String>> {
-    let wanted = run.monitor || run.require.contains(&Layer::Monitor);
-    let monitor = wanted.then(Monitor::load);
-    give_up();
-    monitor
+impl Prepared {
+    /// The eBPF monitor, when it is asked for: loaded, or why it can't be.
+    fn load_monitor(&mut self, run: &Run) {
+        let wanted = run.monitor || run.require.contains(&Layer::Monitor);
+        let loaded = wanted.then(Monitor::load);
+        self.facts.monitor = loaded.as_ref().map(|loaded| loaded.as_ref().map(drop).map_err(Clone::clone));
+        self.monitor = loaded.and_then(std::result::Result::ok).filter(|_| run.monitor);
+    }
 }
 
 /// What the command rules could not judge.

@@ -19,5 +19,6 @@ fn write(path: &str, text: &str) -> Result<()> {
             "AppArmor may restrict user namespaces here (Ubuntu: sysctl kernel.apparmor_restrict_unprivileged_userns); \
              run fence as root or give it an AppArmor profile with `userns,`",
         )
+        .unavailable()
     })
 }

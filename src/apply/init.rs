@@ -6,7 +6,7 @@ use crate::launch::message::{Channel, Message};
 use crate::sys::process;
 use crate::sys::signal::{self, Signals};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Pid, WaitOptions, wait};
+use rustix::process::{Pid, WaitOptions, getpid, wait};
 
 /// A command that runs, and init's own signals.
 pub(super) struct Started {
@@ -21,15 +21,18 @@ pub(super) fn start(stage: &mut Stage<'_>) -> Result<Started> {
     let early: Vec<i32> =
         std::iter::from_fn(|| signals.next()).filter(|s| s.from_kernel).map(|s| s.number).collect();
     let mut steps = stage.steps.fork("child");
+    let init = getpid();
     let pid = process::spawn(&mut || {
-        let failure = payload::exec(stage, &mut steps);
+        let failure = payload::exec(stage, init, &mut steps);
         stage.parent.send(&Message::Failed(failure.clone()));
         failure.status
     })
     .map_err(|e| failed("start the command's process", e))?;
     early.iter().for_each(|number| _ = signal::send(pid, *number));
-    privileges::drop_for_init(stage.plan.capabilities)?;
-    die_with_parent(stage)?;
+    privileges::drop_for_init(stage.plan.init_capabilities)?;
+    if stage.plan.owns_pids() {
+        die_with_parent(stage)?;
+    }
     stage.steps.mark("init ready");
     stage.steps.print();
     Ok(Started { pid, signals })

@@ -41,8 +41,10 @@ pub struct Stage<'a> {
     pub steps: Steps,
 }
 
-/// Process 1 of the sandbox: sets it up, starts the command, becomes init.
+/// Process 1 of the sandbox: sets it up, starts the command, becomes init. Without a PID namespace it is the parent of all
+/// that loses its parent below, and ends what is left by itself.
 pub fn init(mut stage: Stage<'_>) -> ! {
+    let plan = stage.plan;
     let status = match enter(&mut stage).and_then(|()| init::start(&mut stage)) {
         Ok(command) => init::run(command, &stage.parent, stage.inbound.as_ref()),
         Err(failure) => {
@@ -50,6 +52,10 @@ pub fn init(mut stage: Stage<'_>) -> ! {
             failure.status
         }
     };
+    if !plan.owns_pids() {
+        crate::tree::end(&[]);
+    }
+    plan.scratch.iter().for_each(|path| _ = std::fs::remove_dir_all(path));
     process::exit_now(status)
 }
 
@@ -67,14 +73,21 @@ fn enter(stage: &mut Stage<'_>) -> Result<()> {
         identity::map(uid, gid)?;
         stage.steps.mark("uid map");
     }
-    // Modes given below are meant as they stand.
-    let mask = umask(rustix::fs::Mode::empty());
+    if !plan.owns_pids() {
+        crate::tree::adopt().map_err(|e| failed("become the parent of the command's orphans", e))?;
+    }
     let outside = payload::where_we_are();
-    mounts::build(&plan.mounts, plan.mount_setattr, &mut stage.steps)?;
-    umask(mask);
-    if plan.network.mode == Mode::Own {
-        fd::loopback_up().map_err(|e| failed("bring the loopback device up", e))?;
+    if !plan.mounts.is_empty() {
+        // Modes in the table are meant as they stand.
+        let mask = umask(rustix::fs::Mode::empty());
+        mounts::build(&plan.mounts, plan.mount_setattr, &mut stage.steps)?;
+        umask(mask);
+    }
+    if plan.loopback {
+        fd::loopback_up().map_err(|e| failed("bring the loopback device up", e).unavailable())?;
         stage.steps.mark("lo up");
+    }
+    if plan.network.mode == Mode::Own {
         listen::hand_over(&plan.network.listeners, &stage.parent)?;
         stage.steps.mark("listeners");
     }

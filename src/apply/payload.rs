@@ -7,14 +7,14 @@ use crate::sys::{bpf, fd, process, seccomp, signal};
 use crate::trace::Steps;
 use rustix::fs::{FileType, Mode, OFlags, fstat, mkdir, open};
 use rustix::io::Errno;
-use rustix::process::{chdir, setsid};
+use rustix::process::{Pid, Signal, chdir, getppid, set_parent_process_death_signal, setsid};
 use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 /// Directories of the sandbox's own that the environment names.
 pub(super) fn directories(plan: &Plan) -> Result<()> {
-    if let Some(path) = &plan.environment.runtime_dir {
+    for path in plan.environment.runtime_dir.iter().chain(&plan.scratch) {
         mkdir(path, Mode::RWXU).map_err(|e| failed(&format!("create {}", path.display()), e))?;
     }
     Ok(())
@@ -37,9 +37,9 @@ pub(super) fn work_directory(plan: &Plan, outside: Option<(u64, u64)>) -> Result
     Err(Failure::new(format!("cannot {}: it is hidden there", doing())).hint(hint))
 }
 
-/// Runs the plan's command; returns only why that failed.
-pub(super) fn exec(stage: &Stage<'_>, steps: &mut Steps) -> Failure {
-    match restrict(stage, steps) {
+/// Runs the plan's command; returns only why that failed. `init` is the process that waits for it.
+pub(super) fn exec(stage: &Stage<'_>, init: Pid, steps: &mut Steps) -> Failure {
+    match restrict(stage, init, steps) {
         Err(failure) => failure,
         Ok(()) => {
             let environment: Vec<CString> = stage.plan.environment.variables.iter().map(variable).collect();
@@ -57,7 +57,7 @@ pub(super) fn exec(stage: &Stage<'_>, steps: &mut Steps) -> Failure {
 }
 
 /// Takes away what the command must not have, in an order in which each step is still allowed to the next.
-fn restrict(stage: &Stage<'_>, steps: &mut Steps) -> Result<()> {
+fn restrict(stage: &Stage<'_>, init: Pid, steps: &mut Steps) -> Result<()> {
     let plan = stage.plan;
     if plan.new_session {
         setsid().map_err(|e| failed("start a session for the command", e))?;
@@ -68,6 +68,9 @@ fn restrict(stage: &Stage<'_>, steps: &mut Steps) -> Result<()> {
     steps.mark("descriptors");
     privileges::drop_all_but(plan.capabilities)?;
     steps.mark("capabilities");
+    if !plan.owns_pids() {
+        die_with(init)?;
+    }
     if let Some(ruleset) = &plan.landlock {
         landlock::restrict(ruleset, &[], &[])?;
         steps.mark("landlock");
@@ -76,6 +79,18 @@ fn restrict(stage: &Stage<'_>, steps: &mut Steps) -> Result<()> {
         seccomp::install(stage.filter).map_err(|e| failed("install the system call filter", e))?;
     }
     Ok(())
+}
+
+/// Where no PID namespace ends the command with init: it dies with it all the same. After the last change of identity, which
+/// clears this.
+fn die_with(init: Pid) -> Result<()> {
+    set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(|e| failed("be killed together with fence", e))?;
+    if getppid() == Some(init) {
+        Ok(())
+    } else {
+        Err(Failure::new("fence was killed while it started the command"))
+    }
 }
 
 /// A standard descriptor of a read-only file could be opened again for writing through /proc/self/fd, past the

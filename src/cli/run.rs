@@ -123,7 +123,7 @@ pub(super) static FLAGS: &[Flag<Typed>] = &[
         long: "engine",
         short: None,
         set: Set::Value("ENGINE", |t, v| t.engine = v),
-        help: "auto (default) or native, which are the same in this build; bwrap and landlock are refused",
+        help: "Who makes the sandbox: auto (default, the first that works), native, or landlock, which needs no namespaces",
         group: SANDBOX,
     },
     Flag {

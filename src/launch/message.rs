@@ -1,6 +1,6 @@
 //! What the launcher and init tell each other: datagrams over a close-on-exec socket pair.
 
-use crate::error::{Failure, Result};
+use crate::error::{Failure, Lacks, Result};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{
@@ -124,7 +124,12 @@ impl Message {
             Message::Connected(errno) => [b'c'].into_iter().chain(errno.to_ne_bytes()).collect(),
             Message::Gone => Vec::new(),
             Message::Failed(failure) => {
-                let mut bytes = vec![b'F', failure.status];
+                let tag = match failure.lacks {
+                    None => b'F',
+                    Some(Lacks::Engine) => b'E',
+                    Some(Lacks::Proc) => b'P',
+                };
+                let mut bytes = vec![tag, failure.status];
                 bytes.extend(failure.errno.unwrap_or(0).to_ne_bytes());
                 bytes.extend(failure.what.bytes());
                 if let Some(hint) = &failure.hint {
@@ -143,7 +148,7 @@ impl Message {
             [b'L'] => Some(Message::Listening),
             [b'C', a, b] => Some(Message::Connect(u16::from_ne_bytes([*a, *b]))),
             [b'c', a, b, c, d] => Some(Message::Connected(i32::from_ne_bytes([*a, *b, *c, *d]))),
-            [b'F', status, a, b, c, d, text @ ..] => {
+            [tag @ (b'F' | b'E' | b'P'), status, a, b, c, d, text @ ..] => {
                 let text = String::from_utf8_lossy(text);
                 let (what, hint) =
                     text.split_once('\0').map_or((&*text, None), |(what, hint)| (what, Some(hint)));
@@ -153,6 +158,11 @@ impl Message {
                     errno: (errno != 0).then_some(errno),
                     hint: hint.map(str::to_string),
                     status: *status,
+                    lacks: match tag {
+                        b'E' => Some(Lacks::Engine),
+                        b'P' => Some(Lacks::Proc),
+                        _ => None,
+                    },
                 }))
             }
             _ => None,
@@ -168,7 +178,7 @@ mod tests {
     fn every_message_arrives_as_it_was_sent() {
         let messages = [
             Message::Failed(Failure::new("cannot mount /x").errno(1).hint("do this").status(126)),
-            Message::Failed(Failure::new("plain")),
+            Message::Failed(Failure::new("plain").unavailable()),
             Message::Stopped(20),
             Message::Signal(15),
             Message::Listening,

@@ -14,6 +14,7 @@ use crate::supervise::{self, Supervisor};
 use crate::sys::process::{Fork, fork_into};
 use crate::sys::signal;
 use crate::trace::Steps;
+use crate::tree;
 use message::Channel;
 use rustix::io::Errno;
 use std::os::fd::OwnedFd;
@@ -47,7 +48,17 @@ pub fn run(
     // Before the fork, so that no signal falls between: the child's mask starts as this one.
     let mask = signal::block_all();
     signal::default_sigchld();
-    match fork_into(plan.namespaces).map_err(|errno| refused(plan, errno))? {
+    let spare = match plan.owns_pids() {
+        true => None,
+        false => Some(
+            tree::adopt().map_err(|e| Failure::new("cannot become a sub-reaper").errno(e.raw_os_error()))?,
+        ),
+    };
+    let forked = fork_into(plan.namespaces).map_err(|errno| {
+        signal::restore(&mask);
+        refused(plan, errno)
+    });
+    match forked? {
         Fork::Child => {
             drop((ours, ask, inbound, host));
             apply::init(apply::Stage {
@@ -68,6 +79,9 @@ pub fn run(
             let watching = monitor.and_then(|monitor| watch(monitor, plan, &log));
             let mut supervisor = Supervisor::new(&plan.network, log, proxies, inbound, ask);
             let status = wait::until_end(init, &ours, plan.new_session, &mut supervisor);
+            // Init does this by itself, unless somebody killed it.
+            spare.iter().for_each(|spare| tree::end(spare));
+            plan.scratch.iter().for_each(|path| _ = std::fs::remove_dir_all(path));
             _ = watching.map(Watching::end);
             signal::restore(&mask);
             steps.mark("wait");
@@ -84,7 +98,8 @@ fn watch(monitor: Monitor, plan: &Plan, log: &Arc<Log>) -> Option<Watching> {
 
 /// Why the kernel would not make the namespaces, and what to do: the errno alone has several causes.
 fn refused(plan: &Plan, errno: Errno) -> Failure {
-    let failure = Failure::new("cannot create namespaces for the sandbox").errno(errno.raw_os_error());
+    let failure =
+        Failure::new("cannot create namespaces for the sandbox").errno(errno.raw_os_error()).unavailable();
     if std::env::var_os("FENCE_SANDBOX").is_some() {
         return failure.hint("this is already inside a sandbox of fence, which lets nobody make another one");
     }

@@ -30,6 +30,8 @@ pub struct EnvFacts {
     pub random: String,
     /// The caller's TMPDIR names a directory that is writable inside.
     pub tmpdir_writable: bool,
+    /// Where temporary files go otherwise.
+    pub tmp: PathBuf,
     /// The caller's XDG_RUNTIME_DIR names a directory that is writable inside.
     pub runtime_dir_writable: bool,
     /// `--fence-log-file`
@@ -125,7 +127,7 @@ pub fn environment(caller: Vec<Variable>, facts: &EnvFacts) -> Environment {
         env.set("FENCE_LOG_FILE", facts.cwd.join(file));
     }
     if !facts.tmpdir_writable {
-        env.set("TMPDIR", "/tmp");
+        env.set("TMPDIR", &facts.tmp);
     }
     if !facts.runtime_dir_writable {
         let dir = PathBuf::from(format!("/tmp/fence-runtime-{}-{}", facts.uid, facts.random));
@@ -207,6 +209,7 @@ mod tests {
             cwd: "/proj".into(),
             uid: 1000,
             random: "a1b2".into(),
+            tmp: "/tmp".into(),
             tmpdir_writable: true,
             runtime_dir_writable: true,
             log_file: None,

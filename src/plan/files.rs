@@ -9,7 +9,7 @@ use crate::facts::{Facts, Found, Kind, Repository};
 use crate::rules::glob;
 use crate::tables::paths::{DEFAULT_READ, DEFAULT_READ_HOME};
 use crate::tables::protected::{self, Where};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// What is wanted at one path.
@@ -95,6 +95,8 @@ pub struct Rules {
     pub all_readable: bool,
     /// Paths that can be executed but not listed (`allowExecute` where reads are denied).
     pub execute_only: Vec<PathBuf>,
+    /// What the user's own denials are about, with the links that lead there: the other denials are built in.
+    pub named: BTreeSet<PathBuf>,
     /// What a reader of `-d` should know: missing paths and the like.
     pub remarks: Vec<String>,
     /// What everybody should know: a rule that does less than it seems to.
@@ -104,6 +106,12 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// The host's tree is writable at `path`.
+    pub fn opens(&self, path: &Path) -> bool {
+        let place = path.ancestors().find_map(|above| self.places.get(above)).map(|rule| &rule.place);
+        place.is_some_and(Place::opens) && !self.denies_writing(path)
+    }
+
     /// Something denies writing at `path` or above.
     pub fn denies_writing(&self, path: &Path) -> bool {
         let denies = |rule: &Rule| matches!(rule.place, Place::Deny | Place::Mask);
@@ -417,15 +425,15 @@ impl Builder<'_> {
     fn denied(&mut self) {
         let fs = &self.policy.filesystem;
         for found in self.closed(&fs.deny_write) {
-            self.put(&found, Place::Deny, true);
+            self.deny(&found, Place::Deny, true);
         }
         for found in self.closed(&fs.deny_read) {
-            self.put(&found, Place::Mask, true);
+            self.deny(&found, Place::Mask, true);
         }
         for (found, literal) in self.entries(&fs.deny_write, "filesystem.denyWrite") {
             self.of_a_process(&found, "filesystem.denyWrite");
             for found in self.everywhere(&found) {
-                self.put(&found, Place::Deny, literal);
+                self.deny(&found, Place::Deny, literal);
             }
         }
         for (found, literal) in self.entries(&fs.deny_read, "filesystem.denyRead") {
@@ -439,15 +447,22 @@ impl Builder<'_> {
             }
             // The mask moves with a directory above it, but then the next run would find nothing under this name.
             for found in self.everywhere(&found) {
-                self.put(&found, Place::Mask, literal);
+                self.deny(&found, Place::Mask, literal);
             }
         }
         if self.facts.wsl_interop
             && fs.wsl_interop == Some(false)
             && let Some(init) = self.facts.at("/init").cloned()
         {
-            self.put(&init, Place::Mask, false);
+            self.deny(&init, Place::Mask, false);
         }
+    }
+
+    /// A denial that the user wrote.
+    fn deny(&mut self, found: &Found, place: Place, pinned: bool) {
+        self.rules.named.insert(found.real.clone());
+        self.rules.named.extend(found.links.iter().map(|(link, _)| link.clone()));
+        self.put(found, place, pinned);
     }
 
     /// A path and the others of the same file.

@@ -15,6 +15,10 @@ pub struct Ruleset {
     pub rows: Vec<Row>,
     /// Signals and abstract Unix sockets reach no process outside (ABI 6).
     pub scoped: bool,
+    /// No TCP port can be connected or bound to (ABI 4): the network is the host's.
+    pub no_ports: bool,
+    /// The rows are real paths of the host's own tree: a symbolic link in one was put there just now.
+    pub real: bool,
 }
 
 /// What is allowed below a path.
@@ -95,7 +99,7 @@ pub fn plan(
     for path in devices {
         row(path, false, rights::READ | rights::WRITE_FILE | rights::IOCTL_DEV);
     }
-    Some(Ruleset { abi, rows, scoped: rights::scoped(abi) != 0 })
+    Some(Ruleset { abi, rows, scoped: rights::scoped(abi) != 0, ..Ruleset::default() })
 }
 
 /// A ruleset for the host's own tree: places to read and execute, places to do everything in.
@@ -108,5 +112,5 @@ pub fn for_host(abi: u32, read: &[Found], write: &[Found]) -> Ruleset {
     let read = read.iter().map(|found| row(found, rights::READ));
     let write =
         write.iter().map(|found| row(found, rights::READ | rights::write_fs(abi) | rights::IOCTL_DEV));
-    Ruleset { abi, rows: read.chain(write).collect(), scoped: false }
+    Ruleset { abi, rows: read.chain(write).collect(), ..Ruleset::default() }
 }

@@ -1,7 +1,9 @@
 //! Policy + facts → Plan: pure. What cannot be enforced is a refusal or a note in the plan, never a log line elsewhere.
 
+pub mod alone;
 pub mod bpf;
 pub mod command;
+pub mod engine;
 pub mod env;
 pub mod exec;
 pub mod files;
@@ -13,9 +15,10 @@ pub mod seccomp;
 pub mod show;
 pub mod wanted;
 
-use crate::cli::{EngineChoice, Layer, Run};
+use crate::cli::Run;
 use crate::config::Policy;
 use crate::error::{Failure, Result};
+pub use crate::facts::Engine;
 use crate::facts::Facts;
 use crate::tables::syscalls::Rule;
 use mounts::Mount;
@@ -37,8 +40,14 @@ pub struct Plan {
     pub seccomp: Vec<Rule>,
     /// What the exec supervisor judges by, when there is one.
     pub exec: Option<exec::Exec>,
+    /// The sandbox's own loopback device comes up.
+    pub loopback: bool,
     /// Capabilities that stay, as a bit set.
     pub capabilities: u64,
+    /// The same for fence's process beside the command, which passes signals on and ends what is left.
+    pub init_capabilities: u64,
+    /// A directory of the host's for temporary files, made for this run and removed after it.
+    pub scratch: Option<PathBuf>,
     /// The command's environment and directories it needs.
     pub environment: env::Environment,
     /// Which network the command is in, who listens there for the parent, and what comes in from the host.
@@ -61,6 +70,13 @@ pub struct Plan {
     pub map: Option<(u32, u32)>,
     /// What a layer or rule does not give on this host.
     pub notes: Vec<Note>,
+}
+
+impl Plan {
+    /// The command has a PID namespace: when its first process ends, the kernel ends all others.
+    pub fn owns_pids(&self) -> bool {
+        engine::has(self.namespaces, libc::CLONE_NEWPID)
+    }
 }
 
 /// A standard descriptor to replace by one of the same file on the sandbox's mount.
@@ -94,22 +110,9 @@ pub enum Weight {
     Unenforced,
 }
 
-/// Who carries the plan out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Engine {
-    /// fence's own namespaces.
-    Native,
-}
-
-/// Capabilities root keeps, by number: CHOWN, DAC_OVERRIDE, FOWNER, FSETID for files; KILL, SETGID, SETUID because there is
-/// a PID namespace.
-const ROOT_KEEPS: [u32; 7] = [0, 1, 3, 4, 5, 6, 7];
-/// What root needs to set the sandbox up without a user namespace: SETPCAP, NET_ADMIN, SYS_ADMIN.
-const ROOT_NEEDS: [(u32, &str); 3] = [(8, "CAP_SETPCAP"), (12, "CAP_NET_ADMIN"), (21, "CAP_SYS_ADMIN")];
-
 /// Makes the plan, or says in one sentence why this policy can't be kept on this host.
 pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Plan> {
-    check_engine(run)?;
+    engine::check(facts)?;
     let exec = exec::plan(policy, run, facts)?;
     let rules = files::rules(policy, run, facts, &exec.masks);
     if rules.places.get(Path::new("/")).is_some_and(|rule| rule.place == files::Place::Mask) {
@@ -119,45 +122,63 @@ pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Plan> {
         .hint("filesystem.defaultDenyRead hides all that is not allowed"));
     }
     let network = net::plan(policy, run, facts)?;
-    let mut mounts = mounts::table(&rules);
-    net::resolver(&network, facts, &rules, &mut mounts);
-    let own = private::writable(&mounts);
-    let mut devices: Vec<PathBuf> =
-        private::allowed_devices(policy, facts).map(|(_, found)| found.real.clone()).collect();
-    if policy.devices.mode == "host" {
-        devices.push("/dev".into());
+    let namespaces = engine::namespaces(facts, &network);
+    let alone = match facts.engine {
+        Engine::Landlock => Some(alone::plan(facts.landlock_abi, &rules, facts)?),
+        Engine::Native | Engine::Bwrap => None,
+    };
+    let mut mounts = Vec::new();
+    if alone.is_none() {
+        mounts = mounts::table(&rules);
+        net::resolver(&network, facts, &rules, &mut mounts);
     }
-    let landlock = landlock::plan(facts.landlock_abi, &rules, &mounts, own, &devices);
+    let scratch =
+        alone.as_ref().and(facts.scratch.as_ref()).map(|dir| dir.join(format!("fence-{}", facts.nonce)));
+    let landlock = match &alone {
+        Some(alone) => Some(alone::ruleset(facts.landlock_abi, alone, scratch.as_deref(), &network)),
+        None => landlock::plan(
+            facts.landlock_abi,
+            &rules,
+            &mounts,
+            private::writable(&mounts),
+            &devices(policy, facts),
+        ),
+    };
     let scoped = landlock.as_ref().is_some_and(|l| l.scoped);
     let filter = seccomp::plan(&seccomp::Options {
         allow: run.allow_syscalls.clone(),
         guard_group_kill: !scoped,
         ask_exec: exec.exec.is_some(),
+        host: engine::host(policy, facts, namespaces, &network),
         ..seccomp::Options::default()
     })?;
     let mut notes = notes(policy, run, facts, &rules, &network);
     notes.extend(exec.notes);
+    notes.extend(engine::notes(run, facts, namespaces, &network, alone.as_ref()));
     if let Some(note) = notes.iter().find(|n| n.weight == Weight::Unenforced && !run.allow_degraded) {
         return Err(
             Failure::new(note.text.clone()).hint("--allow-degraded runs the command without that rule")
         );
     }
     let argv = exec.exec.is_some() && exec::mode(policy) == exec::Mode::Argv;
-    require(run, facts, argv)?;
-    let root = facts.capable(21);
+    engine::require(run, facts, namespaces, argv)?;
+    let (capabilities, init_capabilities) = engine::capabilities(facts, namespaces, scoped);
     let (argv, assignments) = command::words(run, facts);
     if argv.is_empty() {
         return Err(Failure::new("no command specified. Use -c <command> or provide command arguments")
             .hint("words of the form NAME=value only set variables for the command after them"));
     }
-    let plan = Plan {
-        engine: Engine::Native,
-        namespaces: namespaces(root, &network),
+    Ok(Plan {
+        engine: facts.engine,
+        namespaces,
+        loopback: network.mode == net::Mode::Own && engine::loopback(facts),
         landlock,
         seccomp: if facts.seccomp { filter } else { Vec::new() },
         exec: exec.exec,
-        capabilities: if facts.uid == 0 { ROOT_KEEPS.iter().fold(0, |set, bit| set | 1 << bit) } else { 0 },
-        environment: environment(run, facts, assignments, &mounts, &network),
+        capabilities,
+        init_capabilities,
+        environment: environment(run, facts, &rules, assignments, &mounts, scratch.as_deref(), &network),
+        scratch,
         network,
         argv,
         cwd: facts.cwd.clone(),
@@ -165,13 +186,17 @@ pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Plan> {
         mount_setattr: facts.mount_setattr,
         new_session: run.force_new_session.or(policy.force_new_session).unwrap_or(false),
         keep_fds: keep_fds(run, facts)?,
-        reopen: reopen(facts, &rules),
-        map: (!root).then_some((facts.uid, facts.gid)),
+        reopen: if alone.is_some() { Vec::new() } else { reopen(facts, &rules) },
+        map: engine::has(namespaces, libc::CLONE_NEWUSER).then_some((facts.uid, facts.gid)),
         notes,
         mounts,
-    };
-    check_root_capabilities(facts, root)?;
-    Ok(plan)
+    })
+}
+
+/// Devices of the host that the command may use: `/dev` as a whole, or those that the policy names.
+fn devices(policy: &Policy, facts: &Facts) -> Vec<PathBuf> {
+    let named = private::allowed_devices(policy, facts).map(|(_, found)| found.real.clone());
+    named.chain((policy.devices.mode == "host").then(|| "/dev".into())).collect()
 }
 
 /// All that is weaker than it looks, or good to know.
@@ -208,26 +233,6 @@ fn unenforced(text: impl Into<String>) -> Note {
     Note { weight: Weight::Unenforced, text: text.into() }
 }
 
-fn check_engine(run: &Run) -> Result<()> {
-    let name = match run.engine {
-        EngineChoice::Auto | EngineChoice::Native => return Ok(()),
-        EngineChoice::Bwrap => "bwrap",
-        EngineChoice::Landlock => "landlock",
-    };
-    Err(Failure::new(format!("cannot use the engine {name}: this build has only the native one"))
-        .hint("leave --engine out"))
-}
-
-/// Root sets the sandbox up with its own capabilities; with only some of them it can't.
-fn check_root_capabilities(facts: &Facts, root: bool) -> Result<()> {
-    let missing = ROOT_NEEDS.iter().find(|(bit, _)| root && !facts.capable(*bit));
-    match missing {
-        None => Ok(()),
-        Some((_, name)) => Err(Failure::new(format!("cannot set the sandbox up as root without {name}"))
-            .hint("run fence as an ordinary user, or give it that capability too")),
-    }
-}
-
 fn missing_layers(facts: &Facts) -> Vec<Note> {
     let mut notes = Vec::new();
     if !facts.seccomp {
@@ -255,38 +260,6 @@ fn not_yet(policy: &Policy) -> Vec<Note> {
         ));
     }
     notes
-}
-
-/// Layers that `--require` names and that are not there.
-fn require(run: &Run, facts: &Facts, argv: bool) -> Result<()> {
-    let monitor = facts.monitor.as_ref().and_then(|loaded| loaded.as_ref().err());
-    let monitor = monitor.map(|why| format!("monitor: {why}"));
-    let missing = |layer: &Layer| match layer {
-        Layer::Userns | Layer::Netns | Layer::Pidns => None,
-        Layer::Seccomp => (!facts.seccomp).then_some("seccomp: this kernel has no seccomp filters"),
-        Layer::Landlock => {
-            (facts.landlock_abi == 0).then_some("landlock: this kernel does not have it enabled")
-        }
-        Layer::LandlockNet => Some("landlock-net: this build has no Landlock rules for TCP"),
-        Layer::Argv => (!argv).then_some("argv: command.runtimeExecPolicy is not \"argv\""),
-        Layer::Monitor => monitor.as_deref(),
-    };
-    match run.require.iter().find_map(missing) {
-        None => Ok(()),
-        Some(why) => Err(Failure::new(format!("cannot start without a layer that --require names: {why}"))),
-    }
-}
-
-/// `CLONE_NEW*`: mount, PID, network, IPC, UTS and cgroup; a user namespace only for those who need one. Root inside a
-/// user namespace gains nothing and could not chown.
-fn namespaces(root: bool, network: &net::Network) -> u64 {
-    let all = libc::CLONE_NEWNS
-        | libc::CLONE_NEWPID
-        | libc::CLONE_NEWIPC
-        | libc::CLONE_NEWUTS
-        | libc::CLONE_NEWCGROUP;
-    let own = if network.mode == net::Mode::Own { libc::CLONE_NEWNET } else { 0 };
-    (all | own | if root { 0 } else { libc::CLONE_NEWUSER }) as u64
 }
 
 /// Pipes stay (process substitution, make's job server); all else only when `--keep-fd` names it.
@@ -323,13 +296,18 @@ fn reopen(facts: &Facts, rules: &files::Rules) -> Vec<Reopen> {
 fn environment(
     run: &Run,
     facts: &Facts,
+    rules: &files::Rules,
     assignments: Vec<env::Variable>,
     mounts: &[Mount],
+    scratch: Option<&Path>,
     network: &net::Network,
 ) -> env::Environment {
     let writable = |name: &str| {
         let value = facts.environment.iter().find(|(n, _)| n == name).map(|(_, value)| Path::new(value));
-        value.is_some_and(|path| writable_inside(path, facts, mounts))
+        value.is_some_and(|path| match facts.engine {
+            Engine::Landlock => rules.opens(path),
+            Engine::Native | Engine::Bwrap => writable_inside(path, facts, mounts),
+        })
     };
     let caller = facts.environment.clone();
     let mut environment = env::environment(
@@ -339,6 +317,7 @@ fn environment(
             uid: facts.uid,
             random: facts.nonce.clone(),
             tmpdir_writable: writable("TMPDIR"),
+            tmp: scratch.unwrap_or(Path::new("/tmp")).to_path_buf(),
             runtime_dir_writable: writable("XDG_RUNTIME_DIR"),
             log_file: run.log_file.as_ref().map(|path| facts.cwd.join(path)),
             proxy_url: net::proxy_url(network),

@@ -3,7 +3,7 @@
 use super::env::Hints;
 use super::files::{Place, Rules};
 use super::mounts::Mount;
-use super::{Note, degraded, private, unenforced};
+use super::{Note, degraded, engine, private, unenforced};
 use crate::cli::{ExposePort, Run};
 use crate::config::{Policy, policy};
 use crate::error::{Failure, Result};
@@ -38,6 +38,8 @@ pub struct Network {
 pub enum Mode {
     /// Its own, with nothing but a loopback device.
     Own,
+    /// The host's, with nothing of it allowed: no internet sockets.
+    None,
     /// The host's, because the policy allows every domain. The proxies listen on the host's loopback for programs that go
     /// through them all the same.
     Host(HostProxy),
@@ -85,11 +87,13 @@ pub struct CallerProxy {
 pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Network> {
     let mode = match &facts.host_proxy {
         Some(proxy) => Mode::Host(proxy.clone()),
+        None if facts.engine == crate::facts::Engine::Landlock => Mode::None,
         None => Mode::Own,
     };
     // An entry that names no host stops the run here, not the proxies later.
     NetRules::new(&policy.network)?;
     let own = mode == Mode::Own;
+    let served = own && engine::loopback(facts);
     if let Some(port) = reserved(policy).filter(|_| own) {
         return Err(Failure::new(format!(
             "network.allowLocalOutboundPorts entry {port} conflicts with a reserved in-sandbox proxy port"
@@ -97,9 +101,9 @@ pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Network> {
         .hint("network.httpProxyPort and network.socksProxyPort move the proxies"));
     }
     Ok(Network {
-        listeners: if own { listeners(policy, run) } else { Vec::new() },
+        listeners: if served { listeners(policy, run) } else { Vec::new() },
         // The host's network is the command's: it binds the port itself.
-        inbound: if own && !run.services_on_host { run.ports.clone() } else { Vec::new() },
+        inbound: if served && !run.services_on_host { run.ports.clone() } else { Vec::new() },
         caller_proxy: caller_proxy(facts),
         policy: policy.network.clone(),
         mode,
@@ -135,7 +139,7 @@ fn listeners(policy: &Policy, run: &Run) -> Vec<Listener> {
 /// The HTTP proxy as the command reaches it.
 pub fn proxy_url(network: &Network) -> String {
     match &network.mode {
-        Mode::Own => format!("http://127.0.0.1:{}", ports(&network.policy).0),
+        Mode::Own | Mode::None => format!("http://127.0.0.1:{}", ports(&network.policy).0),
         Mode::Host(proxy) => format!("http://fence:{}@127.0.0.1:{}", proxy.token, proxy.http),
     }
 }
@@ -200,7 +204,20 @@ pub(super) fn resolver(network: &Network, facts: &Facts, rules: &Rules, mounts: 
 /// What the network settings do not give here, or give up.
 pub(super) fn notes(policy: &Policy, run: &Run, facts: &Facts, network: &Network) -> Vec<Note> {
     let mut notes: Vec<Note> = services_on_host(run, facts).into_iter().collect();
-    if let Mode::Host(_) = network.mode {
+    let closed = network.mode == Mode::None || network.mode == Mode::Own && !engine::loopback(facts);
+    if closed {
+        let asked = [
+            ("network.allowedDomains", !policy.network.allowed_domains.is_empty()),
+            ("network.upstreamProxy", !policy.network.upstream_proxy.is_empty()),
+            ("network.allowLocalOutboundPorts", !policy.network.allow_local_outbound_ports.is_empty()),
+            ("--port", !run.ports.is_empty()),
+        ];
+        notes.extend(asked.iter().filter(|(_, asked)| *asked).map(|(what, _)| {
+            unenforced(format!(
+                "{what} can't be served here: that takes a network namespace with a loopback device"
+            ))
+        }));
+    } else if let Mode::Host(_) = network.mode {
         notes.push(degraded(
             "network.allowedDomains \"*\" shares the host's network: its loopback, the cloud's metadata address and raw sockets can be \
              reached, and deniedDomains binds only programs that go through the proxy",

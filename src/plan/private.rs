@@ -161,10 +161,13 @@ fn bind(path: &Path, to: &Path, devices: bool, read_only: bool) -> Mount {
     Mount::Bind { from: path.to_path_buf(), to: to.to_path_buf(), read_only, devices, may_be_gone: false }
 }
 
-/// A fresh procfs, its dangerous parts read-only.
+/// A fresh procfs, its dangerous parts read-only; or the container's, with its masks, as a whole.
 /// Parts that this kernel does not have are left out when they are made.
 /// They belong to root: but for some of /proc/sys only a command with root's user id could write to them at all.
 fn proc(facts: &Facts) -> Vec<Mount> {
+    if facts.masked_proc {
+        return vec![bind(Path::new("/proc"), Path::new("/proc"), false, true)];
+    }
     let parts = PROC_READ_ONLY.iter().filter(|part| facts.uid == 0 || **part == "/proc/sys");
     let parts = parts.map(|part| Mount::ReadOnlyPart(PathBuf::from(part)));
     std::iter::once(Mount::Proc(PathBuf::from("/proc"))).chain(parts).collect()

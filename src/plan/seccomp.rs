@@ -1,7 +1,10 @@
 //! Which system calls are judged, and how: the built-in table, what the engine needs, what the user asked for.
 
 use crate::error::{Failure, Result};
-use crate::tables::syscalls::{Action, BLOCKED, EPERM, EXEC, GROUP_KILL, Numbers, Rule, all, find};
+use crate::tables::syscalls::{
+    Action, BLOCKED, EPERM, EXEC, GROUP_KILL, HOST_IPC, HOST_PROCESSES, HOST_TREE, NO_INTERNET, NO_SOCKETS,
+    NO_TRUNCATE, NO_UNIX, Numbers, Rule, all, find,
+};
 use crate::text::distance;
 
 /// What the filter has to do.
@@ -15,6 +18,40 @@ pub struct Options {
     pub guard_group_kill: bool,
     /// Somebody judges what is executed.
     pub ask_exec: bool,
+    /// What of the host's the command is left in, because there is no namespace.
+    pub host: Host,
+}
+
+/// What is the host's own and has to be guarded call by call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Host {
+    /// The file tree: no mount says what is read-only.
+    pub tree: bool,
+    /// Files can be emptied past Landlock (below ABI 3).
+    pub truncate: bool,
+    /// Processes.
+    pub processes: bool,
+    /// SysV and POSIX queues, segments and semaphores.
+    pub ipc: bool,
+    /// The network, of which nothing is allowed.
+    pub network: bool,
+    /// Unix sockets.
+    pub sockets: bool,
+}
+
+impl Host {
+    fn tables(self) -> impl Iterator<Item = &'static (&'static str, Action, &'static str)> {
+        let tables = [
+            (self.tree, HOST_TREE),
+            (self.tree && self.truncate, NO_TRUNCATE),
+            (self.processes, HOST_PROCESSES),
+            (self.ipc, HOST_IPC),
+            (self.network && !self.sockets, NO_INTERNET),
+            (self.sockets && !self.network, NO_UNIX),
+            (self.network && self.sockets, NO_SOCKETS),
+        ];
+        tables.into_iter().filter(|(on, _)| *on).flat_map(|(_, table)| table)
+    }
 }
 
 /// Options → rows, in the order in which `fence plan` shows them.
@@ -26,6 +63,13 @@ pub fn plan(options: &Options) -> Result<Vec<Rule>> {
     rules.extend_from_slice(BLOCKED);
     if options.guard_group_kill {
         rules.extend_from_slice(GROUP_KILL);
+    }
+    if options.host != Host::default() {
+        for (name, numbers) in all() {
+            if let Some((_, action, why)) = options.host.tables().find(|(wanted, ..)| *wanted == name) {
+                put(&mut rules, Rule { name, numbers, action: *action, why });
+            }
+        }
     }
     let mut allowed = Vec::with_capacity(options.allow.len());
     for name in &options.allow {

@@ -37,7 +37,7 @@ pub fn text(plan: &Plan) -> String {
     let command: Vec<String> = plan.argv.iter().map(|w| quote(&w.to_string_lossy())).collect();
     _ = writeln!(out, "command     {}", command.join(" "));
     _ = writeln!(out, "directory   {}", plan.cwd.display());
-    _ = writeln!(out, "engine      native");
+    _ = writeln!(out, "engine      {}", plan.engine);
     _ = writeln!(out, "namespaces  {}", namespaces(plan).join(" "));
     let kept = capabilities(plan);
     _ = writeln!(
@@ -97,7 +97,7 @@ pub fn json(plan: &Plan) -> Json {
     object(vec![
         ("command", Json::strings(plan.argv.iter().map(|w| w.to_string_lossy()))),
         ("directory", path(&plan.cwd)),
-        ("engine", Json::str("native")),
+        ("engine", Json::str(plan.engine.to_string())),
         ("namespaces", Json::strings(namespaces(plan))),
         ("capabilities", Json::strings(capabilities(plan))),
         ("mounts", Json::List(mounts)),
@@ -182,18 +182,13 @@ pub fn line(mount: &Mount) -> String {
 /// `rwx` and more: read, write, execute, change the tree, ioctl.
 fn access(bits: u64) -> String {
     use crate::tables::landlock as rights;
-    let read = if bits & rights::READ_DIR != 0 {
-        "rd"
-    } else if bits & rights::READ_FILE != 0 {
-        "r-"
-    } else {
-        "--"
-    };
+    let read = if bits & rights::READ_FILE != 0 { "r" } else { "-" };
+    let list = if bits & rights::READ_DIR != 0 { "d" } else { "-" };
     let write = if bits & rights::WRITE_FILE != 0 { "w" } else { "-" };
     let execute = if bits & rights::EXECUTE != 0 { "x" } else { "-" };
     let tree = if bits & rights::MAKE_REG != 0 { "m" } else { "-" };
     let ioctl = if bits & rights::IOCTL_DEV != 0 { "i" } else { "-" };
-    format!("{read}{write}{execute}{tree}{ioctl}")
+    format!("{read}{list}{write}{execute}{tree}{ioctl}")
 }
 
 fn rule(rule: &crate::tables::syscalls::Rule) -> String {

@@ -5,8 +5,7 @@ use super::{dir, git, walk};
 use crate::cli::{Command, Run, Shell};
 use crate::config::Policy;
 use crate::error::{Failure, Result};
-use crate::facts::{Descriptor, Facts, Found, Kind};
-use crate::launch::Host;
+use crate::facts::{Descriptor, Entry, Facts, Found, Kind};
 use crate::plan::{command, private, wanted};
 use crate::rules::glob;
 use crate::sys;
@@ -66,6 +65,31 @@ pub fn look(
     protected(&mut facts, policy, names)?;
     super::programs::look(&mut facts, policy);
     Ok(facts)
+}
+
+/// What the engine `landlock` needs to know besides: what stands beside each denial, and where temporary files can go.
+///
+/// # Errors
+/// Command rules that can't be kept here.
+pub fn look_for_landlock(facts: &mut Facts, policy: &Policy, run: &Run) -> Result<()> {
+    for path in crate::plan::alone::to_list(policy, run, facts)? {
+        let entries = std::fs::read_dir(&path).into_iter().flatten().flatten();
+        let entries = entries.filter_map(|entry| {
+            let kind = entry.file_type().ok().filter(|kind| !kind.is_symlink())?;
+            Some(Entry { name: entry.file_name(), directory: kind.is_dir() })
+        });
+        facts.listings.insert(path, entries.collect());
+    }
+    let writable = |path: &PathBuf| {
+        path.is_absolute()
+            && path.is_dir()
+            && rustix::fs::access(path, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_ok()
+    };
+    let own = std::env::var_os("TMPDIR").map(PathBuf::from);
+    let usual = ["/tmp", "/var/tmp", "/dev/shm"].map(PathBuf::from);
+    facts.scratch =
+        own.into_iter().chain(usual).find(writable).and_then(|path| std::fs::canonicalize(path).ok());
+    Ok(())
 }
 
 /// What the kernel and the caller's rights allow, without looking at any path.
@@ -409,23 +433,4 @@ fn nonce() -> String {
 /// The kernel's release, as uname(2) says it.
 pub fn release() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()
-}
-
-/// Makes the namespaces in a throw-away child and mounts in them; says why that failed. A probe that only called
-/// unshare would be wrong where AppArmor takes the new namespace's rights away.
-pub fn try_namespaces() -> std::result::Result<(), String> {
-    let policy = Policy::default();
-    let run = Run { command: Command::Argv(vec!["/".into()]), ..Run::default() };
-    let answer = look(&policy, &run, Path::new("/"), None, &[])
-        .and_then(|facts| crate::plan::plan(&policy, &run, &facts))
-        .and_then(|plan| {
-            let host = Host { proxies: Vec::new(), monitor: None, log: crate::log::Log::plain().into() };
-            crate::launch::run(&plan, &[], 0, host, crate::trace::Steps::new("probe"))
-        });
-    match answer {
-        // `/` is a directory: exec of it fails with 126 when all else worked.
-        Err(failure) if failure.status == crate::error::STATUS_NOT_EXECUTABLE => Ok(()),
-        Err(failure) => Err(failure.to_string()),
-        Ok(status) => Err(format!("unexpected exit status {status}")),
-    }
 }

@@ -1,6 +1,7 @@
 //! The only reader of the host before launch: tries, never guesses from versions.
 
 pub(crate) mod dir;
+pub mod engines;
 pub mod git;
 #[cfg(test)]
 mod glob_compat;

@@ -52,6 +52,8 @@ impl Arch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Errno(pub u16);
 
+/// Operation not supported.
+pub const EOPNOTSUPP: Errno = Errno(95);
 /// Operation not permitted.
 pub const EPERM: Errno = Errno(1);
 /// Function not implemented: callers fall back to an older call.
@@ -68,6 +70,7 @@ impl fmt::Display for Errno {
             ENOSYS => f.write_str("ENOSYS"),
             EPROTONOSUPPORT => f.write_str("EPROTONOSUPPORT"),
             EAFNOSUPPORT => f.write_str("EAFNOSUPPORT"),
+            EOPNOTSUPP => f.write_str("EOPNOTSUPP"),
             Errno(other) => write!(f, "errno {other}"),
         }
     }
@@ -109,6 +112,24 @@ pub enum ArgRule {
     GroupKill,
     /// `pidfd_send_signal`: to a process group only job control.
     GroupPidfd,
+    /// `socket`: netlink ROUTE alone.
+    NoSockets,
+    /// `socket`: Unix, netlink ROUTE.
+    NoInternet,
+    /// `socket`: internet, netlink ROUTE.
+    NoUnix,
+    /// `socketpair`: Unix, already connected for good.
+    UnixStreams,
+    /// `prlimit64`: the caller's own limits.
+    OwnLimits,
+    /// `chmod`, `fchmod`: no set-user-ID, no set-group-ID (the mode is the second argument).
+    NoSetId,
+    /// `fchmodat`: the same (the third).
+    NoSetIdAt,
+    /// `open`: not to empty a file without opening it for writing (flags in the second argument).
+    Truncates,
+    /// `openat`: the same (the third).
+    TruncatesAt,
 }
 
 impl fmt::Display for Action {
@@ -125,6 +146,13 @@ impl fmt::Display for Action {
             Args(UnixPair) => "EAFNOSUPPORT for all but Unix",
             Args(SocketcallNew) => "EPERM for new sockets",
             Args(GroupKill | GroupPidfd) => "EPERM for process groups, except job control",
+            Args(NoSockets) => "EAFNOSUPPORT for all but netlink ROUTE",
+            Args(NoInternet) => "EAFNOSUPPORT for all but Unix and netlink ROUTE",
+            Args(NoUnix) => "EAFNOSUPPORT for all but internet and netlink ROUTE",
+            Args(UnixStreams) => "EAFNOSUPPORT for all but connected Unix sockets",
+            Args(OwnLimits) => "EPERM for other processes",
+            Args(NoSetId | NoSetIdAt) => "EPERM for set-user-ID and set-group-ID",
+            Args(Truncates | TruncatesAt) => "EPERM for O_TRUNC without O_WRONLY or O_RDWR",
         })
     }
 }
@@ -283,6 +311,66 @@ pub static EXEC: &[Rule] = &[
     rule("execve",            [  59,  221,   11], Action::Notify, "judged by file and arguments"),
     rule("execveat",          [ 322,  281,  358], Action::Notify, "judged by file and arguments"),
 ];
+
+/// Added where the file tree is the host's own and not one of read-only mounts: Landlock does not judge these.
+#[rustfmt::skip]
+pub static HOST_TREE: &[(&str, Action, &str)] = &[
+    ("chmod",        Args(NoSetId),   SET_ID), ("fchmod",    Args(NoSetId),   SET_ID),
+    ("fchmodat",     Args(NoSetIdAt), SET_ID), ("fchmodat2", Args(NoSetIdAt), SET_ID),
+    ("setxattr",     XATTR, ATTRIBUTES), ("lsetxattr",    XATTR, ATTRIBUTES), ("fsetxattr",     XATTR, ATTRIBUTES),
+    ("removexattr",  XATTR, ATTRIBUTES), ("lremovexattr", XATTR, ATTRIBUTES), ("fremovexattr",  XATTR, ATTRIBUTES),
+    ("setxattrat",   XATTR, ATTRIBUTES), ("removexattrat", XATTR, ATTRIBUTES), ("file_setattr", XATTR, ATTRIBUTES),
+];
+
+/// Added to those where Landlock does not know TRUNCATE (below ABI 3).
+#[rustfmt::skip]
+pub static NO_TRUNCATE: &[(&str, Action, &str)] = &[
+    ("truncate", REFUSE, TRUNCATION), ("truncate64", REFUSE, TRUNCATION),
+    ("open", Args(Truncates), TRUNCATION), ("openat", Args(TruncatesAt), TRUNCATION),
+    ("openat2", MISSING, "its flags are behind a pointer; ENOSYS so that programs fall back to openat"),
+];
+
+/// Added where there is no IPC namespace: the host's segments, queues and semaphores are everybody's of the same user.
+#[rustfmt::skip]
+pub static HOST_IPC: &[(&str, Action, &str)] = &[
+    ("shmget", MISSING, IPC), ("shmat", MISSING, IPC), ("shmctl", MISSING, IPC), ("msgget", MISSING, IPC),
+    ("msgsnd", MISSING, IPC), ("msgrcv", MISSING, IPC), ("msgctl", MISSING, IPC), ("semget", MISSING, IPC),
+    ("semop", MISSING, IPC), ("semtimedop", MISSING, IPC), ("semtimedop_time64", MISSING, IPC), ("semctl", MISSING, IPC),
+    ("ipc", MISSING, IPC), ("mq_open", MISSING, IPC), ("mq_unlink", MISSING, IPC),
+];
+
+/// Added where there is no PID namespace.
+pub static HOST_PROCESSES: &[(&str, Action, &str)] =
+    &[("prlimit64", Args(OwnLimits), "a limit on processor time ends another process of the same user")];
+
+/// Added where the network is the host's and nothing of it is allowed.
+#[rustfmt::skip]
+pub static NO_INTERNET: &[(&str, Action, &str)] = &[
+    ("socket", Args(NoInternet), "the network is the host's"), ("socketcall", REFUSE, SOCKETCALL),
+];
+
+/// Added where a Unix socket of the host can't be told from one of the command's own (below Landlock's ABI 9).
+#[rustfmt::skip]
+pub static NO_UNIX: &[(&str, Action, &str)] = &[
+    ("socket", Args(NoUnix), "the Unix sockets are the host's"), ("socketpair", Args(UnixStreams), DATAGRAMS),
+    ("socketcall", REFUSE, SOCKETCALL),
+];
+
+/// Added where both is so.
+#[rustfmt::skip]
+pub static NO_SOCKETS: &[(&str, Action, &str)] = &[
+    ("socket", Args(NoSockets), "the network is the host's, and so are the Unix sockets"),
+    ("socketpair", Args(UnixStreams), DATAGRAMS), ("socketcall", REFUSE, SOCKETCALL),
+    ("listen", REFUSE, "a socket that was inherited must not start to listen"),
+];
+
+const SOCKETCALL: &str = "32-bit calls for sockets with the family behind a pointer";
+const DATAGRAMS: &str = "a datagram pair can send to other sockets";
+const XATTR: Action = Action::Refuse(EOPNOTSUPP);
+const SET_ID: &str = "a program that runs as its owner would have its effect outside";
+const ATTRIBUTES: &str = "Landlock does not keep attributes of files from being changed";
+const TRUNCATION: &str = "this kernel's Landlock does not keep files from being emptied";
+const IPC: &str = "reaches other programs of the same user: there is no IPC namespace";
 
 /// A call of `syscalls.tbl` by its name.
 pub fn find(name: &str) -> Option<(&'static str, Numbers)> {

@@ -1,6 +1,6 @@
 //! A place to run in, somebody to run as, and what came out: so that a test reads like a shell session.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -147,7 +147,10 @@ impl World {
 
     /// Runs `fence ARGS`.
     pub fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Ran {
-        self.bare(self.fence(), args)
+        let args: Vec<_> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
+        let flags = args.first().is_some_and(|arg| arg.as_encoded_bytes().starts_with(b"-"));
+        let engine = engine().filter(|_| flags);
+        self.bare(self.fence(), engine.into_iter().flatten().chain(args))
     }
 
     /// Runs `fence -s POLICY -- COMMAND`, the policy given as JSON.
@@ -164,7 +167,8 @@ impl World {
         let n = COUNT.fetch_add(1, Ordering::Relaxed);
         let file = self.root.join(format!("policy-{n}.json"));
         fs::write(&file, policy).unwrap();
-        let mut words = vec![OsStr::new("-s").to_owned(), file.into_os_string(), "--".into()];
+        let mut words: Vec<OsString> = engine().into_iter().flatten().collect();
+        words.extend(["-s".into(), file.into_os_string(), "--".into()]);
         words.extend(command.into_iter().map(|w| w.as_ref().to_owned()));
         self.command(self.fence(), words)
     }
@@ -175,6 +179,11 @@ impl World {
         let outside = self.bare(self.victim(), act);
         (self.fenced(policy, words()), outside)
     }
+}
+
+/// `--engine` and what FENCE_TEST_ENGINE says: the same tests for each engine.
+pub fn engine() -> Option<[OsString; 2]> {
+    std::env::var_os("FENCE_TEST_ENGINE").map(|engine| ["--engine".into(), engine])
 }
 
 impl Drop for World {

@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at what it did not expect")]
 #![allow(unreachable_pub, reason = "the modules of one test program")]
 
+mod alone;
 mod exec_path;
 mod files;
 mod git;

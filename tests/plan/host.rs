@@ -2,8 +2,8 @@
 
 use fence::cli::{Command, Run};
 use fence::config::Policy;
-use fence::facts::{Facts, Found, Kind, Repository};
-use fence::plan::wanted;
+use fence::facts::{Engine, Entry, Facts, Found, Kind, Repository};
+use fence::plan::{self, wanted};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
@@ -77,6 +77,7 @@ impl Host {
                 "executable" => host.facts.executable = Some(value.into()),
                 "alias" => host.alias(words[0], words[1]),
                 "run" => host.flag(&words),
+                "engine" => host.facts.engine = Engine::Landlock,
                 // Anything else explains the case.
                 _ => {}
             }
@@ -199,6 +200,18 @@ impl Host {
         for path in paths {
             if let Some(found) = self.find(&path) {
                 facts.paths.insert(path, found);
+            }
+        }
+        if facts.engine == Engine::Landlock {
+            facts.scratch = Some("/tmp".into());
+            for dir in plan::alone::to_list(policy, &self.run, &facts).unwrap_or_default() {
+                let entries = self.nodes.iter().filter(|(path, _)| path.parent() == Some(&dir));
+                let entries = entries.filter(|(_, node)| !matches!(node, Node::Link(_)));
+                let entry = |(path, node): (&PathBuf, &Node)| Entry {
+                    name: path.file_name().unwrap().into(),
+                    directory: matches!(node, Node::Directory),
+                };
+                facts.listings.insert(dir.clone(), entries.map(entry).collect());
             }
         }
         facts

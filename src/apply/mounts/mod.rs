@@ -8,12 +8,13 @@ mod attach;
 mod open;
 
 use super::failed;
-use crate::error::{Failure, Result};
+use crate::error::{Failure, Lacks, Result};
 use crate::plan::mounts::Mount;
 use crate::sys::mount::{NODEV, NOEXEC, NOSUID, RDONLY};
 use crate::trace::Steps;
 use attach::Attach;
-use open::{make_directories, open_below, open_host};
+pub(in crate::apply) use open::open_host;
+use open::{make_directories, open_below};
 use rustix::fs::{FileType, Mode, OFlags, fstat, openat, symlinkat};
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
@@ -34,7 +35,7 @@ pub(super) fn build(table: &[Mount], by_descriptor: bool, steps: &mut Steps) -> 
     };
     let root = root.map_err(|e| {
         let hint = if e == Errno::INVAL { CHROOT } else { FORBIDDEN };
-        failed("make the sandbox's root", e).hint(hint)
+        failed("make the sandbox's root", e).hint(hint).unavailable()
     })?;
     steps.mark("root");
     let mut tree = Tree { attach, root, private: None, empty: None, null: None };
@@ -84,8 +85,9 @@ impl Tree {
             }
             Mount::MaskDirectory(at) => self.mask_directory(at).or_else(|e| gone(e, at)),
             Mount::MaskFile(at) => self.mask_file(at).or_else(|e| gone(e, at)),
-            Mount::Proc(to) => self.fresh("proc", &[], to).map_err(|e| {
-                cannot("mount a private", to, e).hint(
+            Mount::Proc(to) => self.fresh("proc", &[], to).map_err(|e| Failure {
+                lacks: Some(Lacks::Proc),
+                ..cannot("mount a private", to, e).hint(
                     "the kernel refuses a fresh procfs where parts of /proc are masked, as in containers; there run \
                      the container with --security-opt systempaths=unconfined",
                 )

@@ -8,7 +8,7 @@ use std::path::{Component, Path};
 const HANDLE: OFlags = OFlags::PATH.union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
 
 /// A handle on a canonical path of the host's tree; a symbolic link anywhere in it is ELOOP.
-pub(super) fn open_host(path: &Path) -> Result<OwnedFd, Errno> {
+pub(in crate::apply) fn open_host(path: &Path) -> Result<OwnedFd, Errno> {
     match openat2(CWD, path, HANDLE, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
         Err(Errno::NOSYS | Errno::PERM) => {
             walk(openat(CWD, "/", HANDLE | OFlags::DIRECTORY, Mode::empty())?, path)

@@ -25,6 +25,14 @@ const SOCK_TYPE_MASK: u32 = 0xf;
 /// With AF_INET the kernel opens AF_PACKET for it.
 const SOCK_PACKET: u32 = 10;
 
+const SOCK_STREAM: u32 = 1;
+const SOCK_SEQPACKET: u32 = 5;
+
+/// S_ISUID | S_ISGID
+const SET_ID: u32 = 0o6000;
+const O_TRUNC: u32 = 0o1000;
+const O_ACCMODE: u32 = 3;
+
 const SYS_SOCKET: u32 = 1;
 const SYS_SOCKETPAIR: u32 = 8;
 
@@ -62,6 +70,15 @@ pub(super) fn program(rule: ArgRule) -> &'static [Instruction] {
         ArgRule::SocketcallNew => &SOCKETCALL,
         ArgRule::GroupKill => &GROUP_KILL,
         ArgRule::GroupPidfd => &GROUP_PIDFD,
+        ArgRule::NoSockets => &NO_SOCKETS,
+        ArgRule::NoInternet => &NO_INTERNET,
+        ArgRule::NoUnix => &NO_UNIX,
+        ArgRule::UnixStreams => &UNIX_STREAMS,
+        ArgRule::OwnLimits => &OWN_LIMITS,
+        ArgRule::NoSetId => &NO_SET_ID,
+        ArgRule::NoSetIdAt => &NO_SET_ID_AT,
+        ArgRule::Truncates => &TRUNCATES,
+        ArgRule::TruncatesAt => &TRUNCATES_AT,
     }
 }
 
@@ -132,3 +149,64 @@ static GROUP_PIDFD: [Instruction; 9] = [
     DENY,
     PASS,
 ];
+
+static NO_SOCKETS: [Instruction; 6] =
+    [low(0), op(EQUAL, AF_NETLINK, 0, 3), low(2), op(EQUAL, NETLINK_ROUTE, 0, 1), PASS, NO_FAMILY];
+
+static NO_INTERNET: [Instruction; 7] = [
+    low(0),
+    op(EQUAL, AF_UNIX, 3, 0),
+    op(EQUAL, AF_NETLINK, 0, 3),
+    low(2),
+    op(EQUAL, NETLINK_ROUTE, 0, 1),
+    PASS,
+    NO_FAMILY,
+];
+
+static NO_UNIX: [Instruction; 12] = [
+    low(0),
+    op(EQUAL, AF_INET6, 9, 0),
+    op(EQUAL, AF_INET, 4, 0),
+    op(EQUAL, AF_NETLINK, 0, 6),
+    low(2),
+    op(EQUAL, NETLINK_ROUTE, 5, 0),
+    NO_PROTOCOL,
+    low(1),
+    op(AND, SOCK_TYPE_MASK, 0, 0),
+    op(EQUAL, SOCK_PACKET, 0, 1),
+    NO_FAMILY,
+    PASS,
+];
+
+static UNIX_STREAMS: [Instruction; 8] = [
+    low(0),
+    op(EQUAL, AF_UNIX, 0, 5),
+    low(1),
+    op(AND, SOCK_TYPE_MASK, 0, 0),
+    op(EQUAL, SOCK_STREAM, 1, 0),
+    op(EQUAL, SOCK_SEQPACKET, 0, 1),
+    PASS,
+    NO_FAMILY,
+];
+
+static OWN_LIMITS: [Instruction; 4] = [low(0), op(EQUAL, 0, 1, 0), DENY, PASS];
+
+static NO_SET_ID: [Instruction; 4] = [low(1), op(ANY_BIT, SET_ID, 0, 1), DENY, PASS];
+
+static NO_SET_ID_AT: [Instruction; 4] = [low(2), op(ANY_BIT, SET_ID, 0, 1), DENY, PASS];
+
+/// Access mode 3 opens for neither reading nor writing, and empties all the same.
+static TRUNCATES: [Instruction; 6] = truncates(1);
+
+static TRUNCATES_AT: [Instruction; 6] = truncates(2);
+
+const fn truncates(argument: u32) -> [Instruction; 6] {
+    [
+        low(argument),
+        op(AND, O_TRUNC | O_ACCMODE, 0, 0),
+        op(EQUAL, O_TRUNC, 1, 0),
+        op(EQUAL, O_TRUNC | O_ACCMODE, 0, 1),
+        DENY,
+        PASS,
+    ]
+}

@@ -1,0 +1,83 @@
+//! Which engine works here: the first of them that does, each by really trying.
+
+use super::host;
+use crate::cli::{EngineChoice, Run};
+use crate::config::Policy;
+use crate::error::{Failure, Lacks, Result, STATUS_NOT_EXECUTABLE};
+use crate::facts::{Engine, Facts};
+use crate::launch;
+use crate::log::Log;
+use crate::plan::{self, Plan};
+use crate::trace::Steps;
+
+/// The engine to begin with. Nothing is tried for it: a run finds out by itself.
+///
+/// # Errors
+/// `--engine` names one that this build does not have.
+pub fn first(run: &Run, policy: &Policy, facts: &mut Facts) -> Result<()> {
+    match run.engine {
+        EngineChoice::Auto | EngineChoice::Native => Ok(()),
+        EngineChoice::Landlock => use_landlock(run, policy, facts),
+        EngineChoice::Bwrap => Err(Failure::new("cannot use the engine bwrap: this build does not have it")
+            .hint("leave --engine out")),
+    }
+}
+
+/// Another way after `failure`, which says that this one does not work on this host.
+///
+/// # Errors
+/// There is none: a sentence for each that was tried.
+pub fn next(run: &Run, policy: &Policy, facts: &mut Facts, failure: Failure) -> Result<()> {
+    if failure.lacks == Some(Lacks::Proc) && !facts.masked_proc {
+        facts.tried.push(format!("without a PID namespace: {failure}"));
+        facts.masked_proc = true;
+        return Ok(());
+    }
+    if run.engine != EngineChoice::Auto {
+        return Err(Failure { lacks: None, ..failure });
+    }
+    facts.tried.push(format!("engine {}: {failure}", facts.engine));
+    match facts.engine {
+        Engine::Native => use_landlock(run, policy, facts),
+        Engine::Bwrap | Engine::Landlock => {
+            Err(Failure::new(format!("cannot make a sandbox on this host: {}", facts.tried.join("; "))))
+        }
+    }
+}
+
+fn use_landlock(run: &Run, policy: &Policy, facts: &mut Facts) -> Result<()> {
+    facts.engine = Engine::Landlock;
+    host::look_for_landlock(facts, policy, run)
+}
+
+/// The plan of the first engine that works, without running anything of the user's.
+///
+/// # Errors
+/// None does, or the policy can't be kept by the one that does.
+pub fn choose(run: &Run, policy: &Policy, facts: &mut Facts) -> Result<Plan> {
+    loop {
+        let tried = plan::plan(policy, run, facts).and_then(|plan| try_out(&plan).map(|()| plan));
+        match tried {
+            Err(failure) if failure.lacks.is_some() => next(run, policy, facts, failure)?,
+            other => return other,
+        }
+    }
+}
+
+/// Makes the sandbox of a plan in a throw-away child, all of it but the command.
+///
+/// # Errors
+/// What does not work.
+pub fn try_out(plan: &Plan) -> Result<()> {
+    // `/` is a directory: exec of it fails with 126 when all else worked.
+    let network = plan::net::Network { inbound: Vec::new(), ..plan.network.clone() };
+    let plan = Plan { argv: vec!["/".into()], network, exec: None, ..plan.clone() };
+    let host = launch::Host { proxies: Vec::new(), monitor: None, log: Log::plain().into() };
+    match launch::run(&plan, &[], 0, host, Steps::new("probe")) {
+        Err(failure) if failure.status == STATUS_NOT_EXECUTABLE => Ok(()),
+        Err(failure) => Err(failure),
+        Ok(status) => {
+            Err(Failure::new(format!("unexpected exit status {status} of a sandbox without a command")))
+        }
+    }
+}
