@@ -40,14 +40,16 @@ pub fn response(buffer: &[u8], new: usize, request: Option<&Request>) -> Result<
         return Err(Malformed::Syntax("the server changes to a protocol that nobody asked for"));
     }
     let headers = Headers::new(parsed.headers);
+    // Read in any case: the lines go on to the client where there is no body too.
+    let framing = match (headers.chunked(minor)?, headers.content_length()?) {
+        (Some(true), _) => Body::Chunked,
+        (Some(false), _) | (None, None) => Body::Close,
+        (None, Some(length)) => Body::Length(length),
+    };
     let body = match (status, request) {
         (100..200 | 204 | 304, _) | (200..300, None) => Body::None,
         (_, Some(request)) if request.is_head() => Body::None,
-        _ => match (headers.chunked(minor)?, headers.content_length()?) {
-            (Some(true), _) => Body::Chunked,
-            (Some(false), _) | (None, None) => Body::Close,
-            (None, Some(length)) => Body::Length(length),
-        },
+        _ => framing,
     };
     let keep_alive = body != Body::Close && status != 101 && headers.keep_alive(minor);
     let reason = parsed.reason.unwrap_or_default().to_string();

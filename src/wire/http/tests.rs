@@ -286,6 +286,8 @@ fn bodies_of_answers() {
         ("1.1 200 OK", "Transfer-Encoding: chunked, gzip\r\n", None, false),
         ("1.0 200 OK", "Transfer-Encoding: chunked\r\n", None, false),
         ("1.1 200 OK", "X: y\r\n folded\r\n", None, false),
+        ("1.1 304 Not Modified", "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", None, false),
+        ("1.1 204 No Content", "Content-Length: x\r\n", None, false),
         ("1.1 101 Switching", "", None, false),
         ("1.1 099 Low", "", None, false),
         ("2.0 200 OK", "", None, false),
