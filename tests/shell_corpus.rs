@@ -8,7 +8,9 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use fence::rules::shell::{Piece, read};
+use fence::config::policy::Policy;
+use fence::rules::command::check;
+use fence::rules::shell::{Piece, quote, read};
 
 /// Real programs: what they run is written down, they are not.
 const REAL: [&str; 10] =
@@ -180,4 +182,121 @@ fn shells_run_what_the_grammar_sees() {
         lines >= 300 && runs >= 500 && commands >= 800,
         "{lines} lines, {runs} runs, {commands} commands"
     );
+}
+
+/// What lines are made of.
+const PARTS: &[&str] = &[
+    "a",
+    "b ",
+    " ",
+    "\t",
+    "\n",
+    "\\\n",
+    ";",
+    "&",
+    "&&",
+    "||",
+    "|",
+    "|&",
+    "(",
+    ")",
+    "((",
+    "))",
+    "{ ",
+    ";}",
+    "$(",
+    "`",
+    "\\`",
+    "\"",
+    "'",
+    "\\",
+    "$",
+    "$'",
+    "$\"",
+    "${",
+    "${x:-",
+    "${x#",
+    "}",
+    "#",
+    " # ",
+    "<<E\n",
+    "\nE\n",
+    "<<-'E'\n",
+    "<<<",
+    ">f ",
+    "2>&1",
+    "<(",
+    "{x}>",
+    "if ",
+    "; then ",
+    "else ",
+    " fi",
+    "while ",
+    "; do ",
+    " done",
+    "for i in ",
+    "case a in ",
+    " a) ",
+    ";;",
+    " esac",
+    "x=",
+    "x=(",
+    "[[ ",
+    " ]]",
+    "! ",
+    "time ",
+    "f() ",
+    "function f ",
+    "coproc ",
+    "eval ",
+    "sh -c ",
+    "env -S ",
+    "xargs ",
+    "find . -exec ",
+    "sudo -u ",
+    "trap ",
+    "ssh -o ProxyCommand=",
+    "git ",
+    "push",
+    "=",
+    "*",
+    "{a,b}",
+    "@(",
+    "é",
+    "\u{1}",
+];
+
+/// Random lines; FENCE_LINES says how many. None makes the reader panic, and each is read in a bounded time. A denied
+/// command on the line before is always seen. A command that is known is found again when its words are written out.
+#[test]
+fn random_lines_are_read_or_refused() {
+    let count: u64 = std::env::var("FENCE_LINES").map_or(20_000, |count| count.parse().unwrap());
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = move |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % below as u64) as usize
+    };
+    let mut policy = Policy::default();
+    policy.command.deny = vec!["git push".into()];
+    let (mut read_whole, mut line) = (0_u64, String::new());
+    for _ in 0..count {
+        line.clear();
+        (0..1 + random(24)).for_each(|_| line.push_str(PARTS[random(PARTS.len())]));
+        let reading = read(&line);
+        read_whole += u64::from(reading.unreadable.is_empty());
+        for piece in reading.pieces.iter().filter(|piece| piece.words.iter().all(|word| word.known)) {
+            let typed: Vec<String> = piece.words.iter().map(|word| quote(&word.text)).collect();
+            let again = read(&format!("nohup -- {}", typed.join(" ")));
+            assert!(
+                typed.is_empty() || again.pieces[1].words == piece.words,
+                "{line:?}: {piece:?} {again:?}"
+            );
+        }
+        let script = format!("git push\n{line}").into();
+        let refused = check(&policy, &fence::cli::Command::Line { script, params: Vec::new() }).unwrap_err();
+        assert_eq!(refused.status, 126, "{line:?}");
+    }
+    assert!(read_whole * 20 > count, "{read_whole} of {count} lines were grammar");
 }

@@ -21,22 +21,22 @@ pub enum Stop {
 
 /// Starts to trace a thread without stopping it.
 pub fn seize(tid: u32) -> Result<()> {
-    ask(libc::PTRACE_SEIZE, tid, OPTIONS)
+    ask(libc::PTRACE_SEIZE as u32, tid, OPTIONS)
 }
 
 /// Asks for a stop.
 pub fn interrupt(tid: u32) -> Result<()> {
-    ask(libc::PTRACE_INTERRUPT, tid, 0)
+    ask(libc::PTRACE_INTERRUPT as u32, tid, 0)
 }
 
 /// Lets a stopped thread go on, traced, with a signal (0: none).
 pub fn go_on(tid: u32, signal: i32) -> Result<()> {
-    ask(libc::PTRACE_CONT, tid, signal as usize)
+    ask(libc::PTRACE_CONT as u32, tid, signal as usize)
 }
 
 /// Lets a stopped thread go for good.
 pub fn detach(tid: u32) -> Result<()> {
-    ask(libc::PTRACE_DETACH, tid, 0)
+    ask(libc::PTRACE_DETACH as u32, tid, 0)
 }
 
 /// At an exec stop: the thread that called exec. It takes its leader's number over.
@@ -47,7 +47,8 @@ pub fn former_tid(tid: u32) -> Option<u32> {
     check(answer as libc::c_long).ok().map(|_| message as u32)
 }
 
-fn ask(request: libc::c_int, tid: u32, data: usize) -> Result<()> {
+/// The type of a request differs between C libraries.
+fn ask(request: u32, tid: u32, data: usize) -> Result<()> {
     // SAFETY: these requests take integers only.
     check(unsafe { libc::ptrace(request as _, tid as i32, 0usize, data) } as libc::c_long).map(drop)
 }
