@@ -264,3 +264,29 @@ fn int80(number: i64, args: &[i64; 6]) -> Outcome {
 fn int80(_: i64, _: &[i64; 6]) -> Outcome {
     Err(Errno(libc::ENOSYS))
 }
+
+/// execve(2) by its 32-bit number: path and arguments have to lie where 32 bits reach.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn execve_i386(path: &std::ffi::CStr, words: &[std::ffi::CString]) -> Outcome {
+    // SAFETY: a new page below 4 GiB that is never unmapped; what is written to it fits, or the assertion ends the victim.
+    unsafe {
+        let flags = libc::MAP_ANONYMOUS | libc::MAP_PRIVATE | libc::MAP_32BIT;
+        let page = libc::mmap(std::ptr::null_mut(), 65536, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
+        let base = page as u64;
+        assert!(base < 1 << 32);
+        let mut at = base + 4096;
+        let mut put = |text: &std::ffi::CStr| {
+            let bytes = text.to_bytes_with_nul();
+            assert!(at + (bytes.len() as u64) < base + 65536);
+            (at as *mut u8).copy_from(bytes.as_ptr(), bytes.len());
+            at += bytes.len() as u64;
+            (at - bytes.len() as u64) as u32
+        };
+        let path = put(path);
+        let pointers: Vec<u32> = words.iter().map(|word| put(word)).chain([0]).collect();
+        assert!(pointers.len() < 1000);
+        (base as *mut u32).copy_from(pointers.as_ptr(), pointers.len());
+        let args = [i64::from(path), base as i64, base as i64 + 4 * words.len() as i64, 0, 0, 0];
+        int80(11, &args)
+    }
+}

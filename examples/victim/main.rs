@@ -9,6 +9,7 @@
 
 mod calls;
 mod errno;
+mod exec;
 mod files;
 mod filter;
 mod ipc;
@@ -24,7 +25,7 @@ type Act = (&'static str, &'static str, fn(&[String]) -> Outcome);
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args_os().skip(1).map(|w| w.to_string_lossy().into_owned()).collect();
-    let tables = [files::ACTS, calls::ACTS, processes::ACTS, ipc::ACTS, filter::ACTS];
+    let tables = [files::ACTS, calls::ACTS, processes::ACTS, ipc::ACTS, filter::ACTS, exec::ACTS];
     let mut acts = tables.into_iter().flatten();
     let Some((name, args)) = words.split_first() else {
         acts.for_each(|(name, usage, _)| println!("{name} {usage}"));

@@ -3,6 +3,7 @@
 use crate::apply;
 use crate::cli::SeccompCommand;
 use crate::error::Result;
+use crate::launch::message::Channel;
 use crate::plan::{bpf, seccomp};
 use crate::tables::syscalls::Arch;
 
@@ -14,6 +15,7 @@ pub fn run(command: &SeccompCommand) -> Result<u8> {
     let rules = seccomp::plan(&seccomp::Options {
         allow: command.allow.clone(),
         deny: command.deny.clone(),
+        ask_exec: command.notify_fd.is_some(),
         ..seccomp::Options::default()
     })?;
     let filter = bpf::compile(&rules, Arch::HOST)?;
@@ -24,6 +26,9 @@ pub fn run(command: &SeccompCommand) -> Result<u8> {
             .collect();
         return super::print(&text);
     }
-    apply::filter_self(&filter)?;
+    match command.notify_fd {
+        None => apply::filter_self(&filter)?,
+        Some(number) => apply::filter_self_and_ask(&filter, &Channel::inherited(number)?)?,
+    }
     Err(apply::exec_here(&command.command))
 }

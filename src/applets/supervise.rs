@@ -1,12 +1,84 @@
-//! `fence supervise`: the argv supervisor, which this build does not have yet.
+//! `fence supervise`: judges what runs under the filter of a `fence seccomp --notify-fd`.
 
-use crate::error::{Failure, Result};
+use crate::cli::{Run, SuperviseCommand};
+use crate::config::{self, Env};
+use crate::error::{Failure, Result, STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND};
+use crate::launch::message::{Channel, Message};
+use crate::log::Log;
+use crate::plan::exec;
+use crate::probe::host;
+use crate::supervise::ExecSupervisor;
+use crate::sys::signal;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command};
+use std::sync::Arc;
 
-/// Says so.
+/// Runs the command with a socket at `--notify-fd`, or takes the inherited socket; answers until the command has ended, or
+/// nobody is left who could ask.
 ///
 /// # Errors
-/// Always.
-pub fn run() -> Result<u8> {
-    Err(Failure::new("cannot supervise: this build has no exec supervisor")
-        .hint("command.deny is checked on the literal command before it starts"))
+/// No policy, no listener, a host where exec can't be judged.
+pub fn run(command: &SuperviseCommand) -> Result<u8> {
+    // Before anything else is opened, which might get the number.
+    let socket = if command.command.is_empty() {
+        Channel::inherited(command.notify_fd)?
+    } else {
+        Channel::pair_with(command.notify_fd)?
+    };
+    let env = Env::of_process()?;
+    let run = Run::default();
+    let log = Arc::new(Log::open(&run)?);
+    let mut policy =
+        config::load(command.settings.as_deref(), command.template.as_deref(), &env, false)?.policy;
+    policy.command.runtime_exec_policy = "argv".into();
+    let facts = host::look(&policy, &run, &env.cwd, env.home.as_deref(), &[])?;
+    let planned = exec::by_arguments(&policy, &run, &facts)?;
+    let policy = planned.exec.ok_or_else(|| Failure::new("cannot supervise: exec can't be judged here"))?;
+    let mut child = if command.command.is_empty() { None } else { Some(start(command)?) };
+    let listener = Arc::new(listener(&socket, child.as_mut())?);
+    signal::block_children();
+    let supervisor = ExecSupervisor::new(listener, policy, None, log);
+    let serve =
+        move || supervisor.run().map_err(|e| Failure::new("cannot watch processes").errno(e.raw_os_error()));
+    let Some(mut child) = child else { return serve().map(|()| 0) };
+    // On another thread, which sees none of this one's children. The child's own stops are that thread's: to wait for the
+    // child here before its end would take them away.
+    std::thread::spawn(serve);
+    let end = Pid::from_raw(child.id() as i32).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+    while let Some(end) = &end
+        && poll(&mut [PollFd::new(end, PollFlags::IN)], None).is_err()
+    {}
+    let status = child.wait().map_err(|e| Failure::new(format!("cannot wait for the command: {e}")))?;
+    Ok(status.code().or(status.signal().map(|n| 128 + n)).unwrap_or(255) as u8)
+}
+
+fn start(command: &SuperviseCommand) -> Result<Child> {
+    let program = &command.command[0];
+    Command::new(program).args(&command.command[1..]).spawn().map_err(|e| {
+        let missing = e.kind() == std::io::ErrorKind::NotFound;
+        Failure::new(format!("cannot run {}", program.to_string_lossy()))
+            .errno(e.raw_os_error().unwrap_or(libc::EIO))
+            .status(if missing { STATUS_NOT_FOUND } else { STATUS_NOT_EXECUTABLE })
+    })
+}
+
+/// What comes over the socket.
+fn listener(socket: &Channel, mut child: Option<&mut Child>) -> Result<OwnedFd> {
+    loop {
+        socket.wait(1);
+        let ended = child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(Some(_))));
+        match socket.receive_with() {
+            Some((Message::Asking, mut descriptors)) if !descriptors.is_empty() => {
+                return Ok(descriptors.remove(0));
+            }
+            Some((Message::Gone, _)) => break,
+            _ if ended => break,
+            _ => {}
+        }
+    }
+    Err(Failure::new("nobody sent a listener")
+        .hint("write fence supervise -- fence seccomp --notify-fd 3 -- COMMAND"))
 }

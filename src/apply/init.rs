@@ -22,7 +22,8 @@ pub(super) fn start(stage: &mut Stage<'_>) -> Result<Started> {
         std::iter::from_fn(|| signals.next()).filter(|s| s.from_kernel).map(|s| s.number).collect();
     let mut steps = stage.steps.fork("child");
     let init = getpid();
-    let pid = process::spawn(&mut || {
+    // The supervisor has to read what is to be executed, and nobody may look into init: then a memory of its own.
+    let pid = process::spawn(stage.plan.exec.is_none(), &mut || {
         let failure = payload::exec(stage, init, &mut steps);
         stage.parent.send(&Message::Failed(failure.clone()));
         failure.status

@@ -20,6 +20,7 @@ use rustix::io::Errno;
 use rustix::process::{
     DumpableBehavior, Signal, set_dumpable_behavior, set_parent_process_death_signal, umask,
 };
+use std::os::fd::AsFd;
 
 /// What the child needs; it has a copy of the parent's memory, so this is plain data.
 pub struct Stage<'a> {
@@ -125,10 +126,29 @@ pub fn filter_self(filter: &[Instruction]) -> Result<()> {
     crate::sys::seccomp::install(filter).map_err(|e| failed("install the system call filter", e))
 }
 
+/// The same with a filter that asks about exec; who answers gets the listener over `supervisor`.
+pub fn filter_self_and_ask(filter: &[Instruction], supervisor: &Channel) -> Result<()> {
+    use crate::sys::seccomp::install_with_listener;
+    rustix::thread::set_no_new_privs(true).map_err(|e| failed("set no_new_privs", e))?;
+    let listener = match install_with_listener(filter, true) {
+        // Before 5.19.
+        Err(Errno::INVAL) => install_with_listener(filter, false),
+        other => other,
+    };
+    let listener = listener
+        .map_err(|e| failed("install the system call filter with a listener", e).hint(LISTENER_HINT))?;
+    supervisor.send_with(&Message::Asking, &[listener.as_fd()]);
+    Ok(())
+}
+
 /// Replaces this process by a command with the environment it has; returns only why that failed.
 pub fn exec_here(argv: &[std::ffi::OsString]) -> Failure {
     payload::exec_here(argv)
 }
+
+/// What to do when the kernel gives no listener.
+pub(crate) const LISTENER_HINT: &str = "one filter with a listener is all that a process can have: another sandbox, a container or WSL2's mirrored networking \
+     may have it already; command.runtimeExecPolicy \"path\" needs none for most programs";
 
 /// A system call of the set-up that failed: `cannot {doing}: {errno}`.
 fn failed(doing: &str, errno: Errno) -> Failure {

@@ -2,13 +2,18 @@
 
 use super::{Stage, failed, landlock, privileges};
 use crate::error::{Failure, Result, STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND};
+use crate::launch::message::Message;
 use crate::plan::{Plan, Reopen};
 use crate::sys::{bpf, fd, process, seccomp, signal};
 use crate::trace::Steps;
 use rustix::fs::{FileType, Mode, OFlags, fstat, mkdir, open};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, chdir, getppid, set_parent_process_death_signal, setsid};
+use rustix::process::{
+    DumpableBehavior, Pid, Signal, chdir, getppid, set_dumpable_behavior, set_parent_process_death_signal,
+    setsid,
+};
 use std::ffi::{CString, OsStr, OsString};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
@@ -75,9 +80,24 @@ fn restrict(stage: &Stage<'_>, init: Pid, steps: &mut Steps) -> Result<()> {
         landlock::restrict(ruleset, &[], &[])?;
         steps.mark("landlock");
     }
-    if !stage.filter.is_empty() {
-        seccomp::install(stage.filter).map_err(|e| failed("install the system call filter", e))?;
-    }
+    filter(stage)
+}
+
+fn filter(stage: &Stage<'_>) -> Result<()> {
+    let doing = "install the system call filter";
+    let Some(exec) = &stage.plan.exec else {
+        if !stage.filter.is_empty() {
+            seccomp::install(stage.filter).map_err(|e| failed(doing, e))?;
+        }
+        return Ok(());
+    };
+    // This process has its own copy of init's memory, which said that nobody may look into it.
+    set_dumpable_behavior(DumpableBehavior::Dumpable)
+        .map_err(|e| failed("let the supervisor look into the process", e))?;
+    let listener = seccomp::install_with_listener(stage.filter, exec.killable).map_err(|e| {
+        failed("install the system call filter with a listener", e).hint(super::LISTENER_HINT)
+    })?;
+    stage.parent.send_with(&Message::Asking, &[listener.as_fd()]);
     Ok(())
 }
 

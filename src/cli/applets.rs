@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use super::flags::{Flag, Set, quoted, scan};
-use super::{Invocation, LandlockCommand, SeccompCommand, help};
+use super::{Invocation, LandlockCommand, SeccompCommand, SuperviseCommand, help};
 use crate::error::{Failure, Result};
 
 /// The flags of `fence landlock` as typed.
@@ -95,6 +95,7 @@ pub(super) fn landlock_apply(words: Vec<OsString>) -> Result<Invocation> {
 #[derive(Default)]
 pub(super) struct Seccomp {
     command: SeccompCommand,
+    notify_fd: Option<OsString>,
     help: bool,
 }
 
@@ -112,6 +113,13 @@ pub(super) static SECCOMP: &[Flag<Seccomp>] = &[
         short: None,
         set: Set::Value("NAME", |t, v| t.command.allow.push(v.to_string_lossy().into_owned())),
         help: "Take this system call out of the built-in filter (repeatable)",
+        group: "Filter",
+    },
+    Flag {
+        long: "notify-fd",
+        short: None,
+        set: Set::Value("N", |t, v| t.notify_fd = Some(v)),
+        help: "Let fence supervise judge every exec: the listener is sent over the Unix socket with this number",
         group: "Filter",
     },
     Flag {
@@ -138,11 +146,19 @@ pub(super) fn seccomp(words: Vec<OsString>) -> Result<Invocation> {
         return Ok(Invocation::Help(help::seccomp()));
     }
     let mut command = typed.command;
+    command.notify_fd = typed.notify_fd.as_ref().map(descriptor).transpose()?;
     command.command = if command.dump { rest.words } else { something(rest.words, "fence seccomp -- CMD")? };
     Ok(Invocation::Seccomp(command))
 }
 
-/// The flags of `fence features` and `fence supervise` as typed.
+fn descriptor(value: &OsString) -> Result<i32> {
+    let number = value.to_str().and_then(|text| text.parse().ok()).filter(|number| *number > 2);
+    number.ok_or_else(|| {
+        Failure::new(format!("invalid --notify-fd {}: expected a descriptor's number above 2", quoted(value)))
+    })
+}
+
+/// The flags of `fence features` as typed.
 #[derive(Default)]
 pub(super) struct Plain {
     json: bool,
@@ -169,8 +185,46 @@ pub(super) static FEATURES: &[Flag<Plain>] = &[
     HELP,
 ];
 
+/// The flags of `fence supervise` as typed.
+#[derive(Default)]
+pub(super) struct Supervise {
+    notify_fd: Option<OsString>,
+    settings: Option<OsString>,
+    template: Option<String>,
+    help: bool,
+}
+
 /// Every flag of `fence supervise`.
-pub(super) static SUPERVISE: &[Flag<Plain>] = &[HELP];
+pub(super) static SUPERVISE: &[Flag<Supervise>] = &[
+    Flag {
+        long: "notify-fd",
+        short: None,
+        set: Set::Value("N", |t, v| t.notify_fd = Some(v)),
+        help: "The Unix socket that the listener comes over (default 3)",
+        group: "Supervisor",
+    },
+    Flag {
+        long: "settings",
+        short: Some(b's'),
+        set: Set::Value("FILE", |t, v| t.settings = Some(v)),
+        help: "The policy: its command and ssh rules",
+        group: "Supervisor",
+    },
+    Flag {
+        long: "template",
+        short: Some(b't'),
+        set: Set::Value("NAME", |t, v| t.template = Some(v.to_string_lossy().into_owned())),
+        help: "A built-in policy",
+        group: "Supervisor",
+    },
+    Flag {
+        long: "help",
+        short: Some(b'h'),
+        set: Set::Switch(|t, on| t.help = on),
+        help: "Show this text",
+        group: "Output",
+    },
+];
 
 /// `fence features …`
 pub(super) fn features(words: Vec<OsString>) -> Result<Invocation> {
@@ -182,11 +236,16 @@ pub(super) fn features(words: Vec<OsString>) -> Result<Invocation> {
     Ok(Invocation::Features { json: typed.json })
 }
 
-/// `fence supervise`
+/// `fence supervise …`
 pub(super) fn supervise(words: Vec<OsString>) -> Result<Invocation> {
-    let mut typed = Plain::default();
-    nothing(scan(SUPERVISE, words, &mut typed)?.words)?;
-    if typed.help { Ok(Invocation::Help(help::supervise())) } else { Ok(Invocation::Supervise) }
+    let mut typed = Supervise::default();
+    let command = scan(SUPERVISE, words, &mut typed)?.words;
+    if typed.help {
+        return Ok(Invocation::Help(help::supervise()));
+    }
+    let notify_fd = typed.notify_fd.as_ref().map_or(Ok(3), descriptor)?;
+    let Supervise { settings, template, .. } = typed;
+    Ok(Invocation::Supervise(SuperviseCommand { notify_fd, settings, template, command }))
 }
 
 /// Every flag of `fence connect`.

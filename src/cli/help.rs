@@ -25,7 +25,7 @@ pub(super) fn run() -> String {
          landlock     Apply Landlock rules alone, then run a command\n  \
          seccomp      Install the system call filter alone, then run a command\n  \
          connect      Inside a run: connect through its proxy; ssh's ProxyCommand\n  \
-         supervise    Not in this build\n  \
+         supervise    Judge what a command under fence seccomp executes\n  \
          help         Show this text, or that of a sub-command\n\n\
          Examples:\n  \
          fence npm test\n  \
@@ -100,10 +100,11 @@ pub(super) fn connect() -> String {
 /// `fence supervise --help`
 pub(super) fn supervise() -> String {
     page(
-        "Not in this build: there is no exec supervisor, and command.deny is checked before the command starts.\n\n\
-         Usage:\n  fence supervise\n",
+        "Judges every exec under a filter of fence seccomp --notify-fd by the command and ssh rules of a policy, and \
+         verifies what then runs.\n\nUsage:\n  fence supervise [FLAGS] [--] [COMMAND [ARGUMENTS]]\n\nThe \
+         COMMAND gets the other end of the socket; without one the socket is inherited.\n",
         &sections(applets::SUPERVISE),
-        "",
+        "Example:\n  fence supervise -s fence.json -- fence seccomp --notify-fd 3 -- make\n",
     )
 }
 

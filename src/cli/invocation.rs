@@ -22,7 +22,7 @@ pub enum Invocation {
     /// `fence seccomp …`, `fence-seccomp`
     Seccomp(SeccompCommand),
     /// `fence supervise`, `fence-supervise`
-    Supervise,
+    Supervise(SuperviseCommand),
     /// `fence connect HOST PORT`
     Connect {
         /// As typed.
@@ -213,6 +213,21 @@ pub struct SeccompCommand {
     pub allow: Vec<String>,
     /// `--dump`: print the program instead of running.
     pub dump: bool,
+    /// `--notify-fd N`: ask about exec; the listener goes over this Unix socket.
+    pub notify_fd: Option<i32>,
     /// What to run.
+    pub command: Vec<OsString>,
+}
+
+/// `fence supervise [--notify-fd N] [-s FILE | -t NAME] [--] [cmd…]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SuperviseCommand {
+    /// `--notify-fd N`: the Unix socket that the listener comes over; 3 unless given.
+    pub notify_fd: i32,
+    /// `-s FILE`
+    pub settings: Option<OsString>,
+    /// `-t NAME`
+    pub template: Option<String>,
+    /// What to run with the other end of a new socket; none: the socket is inherited.
     pub command: Vec<OsString>,
 }

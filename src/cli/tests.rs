@@ -260,7 +260,9 @@ fn applets_by_sub_command_and_by_name() {
     );
     let named = |name: &str, word: &str| parse(vec![name.into(), word.into()]);
     assert_eq!(named("fence-features", "--json"), Ok(Invocation::Features { json: true }));
-    assert_eq!(parse(vec!["fence-supervise".into()]), Ok(Invocation::Supervise));
+    let expected =
+        SuperviseCommand { notify_fd: 3, settings: None, template: None, command: vec!["make".into()] };
+    assert_eq!(parse(vec!["fence-supervise".into(), "make".into()]), Ok(Invocation::Supervise(expected)));
     let dump = SeccompCommand { dump: true, ..Default::default() };
     assert_eq!(named("fence-seccomp", "--dump"), Ok(Invocation::Seccomp(dump)));
     let Ok(Invocation::Landlock(apply)) = fence(&["--landlock-apply", "--debug", "--", "ls"]) else {

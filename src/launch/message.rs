@@ -25,6 +25,8 @@ pub enum Message {
     Signal(i32),
     /// Init → launcher: the sockets that listen inside, in the plan's order, with the datagram.
     Listening,
+    /// The command's process → launcher: the listener of its filter, with the datagram. It waits until somebody answers there.
+    Asking,
     /// Launcher → init: connect to this port of the sandbox's loopback.
     Connect(u16),
     /// Init → launcher: the answer to `Connect`: an errno, or 0 and the socket with the datagram.
@@ -46,6 +48,28 @@ impl Channel {
         let (a, b) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
             .map_err(|e| Failure::new("cannot create a socket pair").errno(e.raw_os_error()))?;
         Ok((Channel(a), Channel(b)))
+    }
+
+    /// A socket that was inherited under this number, which is left as it is.
+    pub fn inherited(number: i32) -> Result<Channel> {
+        let copy =
+            rustix::io::fcntl_dupfd_cloexec(crate::sys::fd::inherited(number), number.saturating_add(1));
+        copy.map(Channel).map_err(|e| {
+            Failure::new(format!("cannot use descriptor {number} as a socket")).errno(e.raw_os_error())
+        })
+    }
+
+    /// A pair whose other end is at a number where a program that is started finds it.
+    pub fn pair_with(number: i32) -> Result<Channel> {
+        let (ours, theirs) = Channel::pair()?;
+        let failed = |e: Errno| {
+            Failure::new(format!("cannot put a socket at descriptor {number}")).errno(e.raw_os_error())
+        };
+        // Out of the way of that number.
+        let ours = rustix::io::fcntl_dupfd_cloexec(ours, number.saturating_add(1)).map_err(failed)?;
+        let theirs = rustix::io::fcntl_dupfd_cloexec(theirs, number.saturating_add(1)).map_err(failed)?;
+        crate::sys::fd::move_to(theirs, number).map_err(failed)?;
+        Ok(Channel(ours))
     }
 
     /// Sends; when the other side is gone there is nobody to tell.
@@ -120,6 +144,7 @@ impl Message {
             Message::Stopped(signal) => vec![b'T', *signal as u8],
             Message::Signal(signal) => vec![b'S', *signal as u8],
             Message::Listening => vec![b'L'],
+            Message::Asking => vec![b'A'],
             Message::Connect(port) => [b'C'].into_iter().chain(port.to_ne_bytes()).collect(),
             Message::Connected(errno) => [b'c'].into_iter().chain(errno.to_ne_bytes()).collect(),
             Message::Gone => Vec::new(),
@@ -146,6 +171,7 @@ impl Message {
             [b'T', signal] => Some(Message::Stopped(i32::from(*signal))),
             [b'S', signal] => Some(Message::Signal(i32::from(*signal))),
             [b'L'] => Some(Message::Listening),
+            [b'A'] => Some(Message::Asking),
             [b'C', a, b] => Some(Message::Connect(u16::from_ne_bytes([*a, *b]))),
             [b'c', a, b, c, d] => Some(Message::Connected(i32::from_ne_bytes([*a, *b, *c, *d]))),
             [tag @ (b'F' | b'E' | b'P'), status, a, b, c, d, text @ ..] => {
@@ -182,6 +208,7 @@ mod tests {
             Message::Stopped(20),
             Message::Signal(15),
             Message::Listening,
+            Message::Asking,
             Message::Connect(3000),
             Message::Connected(111),
         ];

@@ -77,7 +77,8 @@ pub fn run(
             steps.mark("clone");
             let Host { proxies, monitor, log } = host;
             let watching = monitor.and_then(|monitor| watch(monitor, plan, &log));
-            let mut supervisor = Supervisor::new(&plan.network, log, proxies, inbound, ask);
+            let mut supervisor =
+                Supervisor::new(&plan.network, plan.exec.as_ref(), log, proxies, inbound, ask);
             let status = wait::until_end(init, &ours, plan.new_session, &mut supervisor);
             // Init does this by itself, unless somebody killed it.
             spare.iter().for_each(|spare| tree::end(spare));

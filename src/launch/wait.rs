@@ -5,7 +5,8 @@ use crate::error::{Failure, Result};
 use crate::supervise::Supervisor;
 use crate::sys::signal::{self, Signals, Taken};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Pid, WaitOptions, getpid, waitpid};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, WaitOptions, getpid, pidfd_open, waitpid};
 use rustix::termios::{tcgetpgrp, tcsetpgrp};
 
 /// Waits until init is gone. All signals must be blocked.
@@ -18,8 +19,15 @@ pub(super) fn until_end(
     own_session: bool,
     supervisor: &mut Supervisor,
 ) -> Result<u8> {
-    let signals =
-        Signals::new().map_err(|e| Failure::new("cannot create a signalfd").errno(e.raw_os_error()))?;
+    let failed = |what: &str, e: Errno| Failure::new(format!("cannot {what}")).errno(e.raw_os_error());
+    // A tracer's SIGCHLD goes to the whole process, so the supervisor's thread alone may take it.
+    let (signals, end) = if supervisor.traces() {
+        let end = pidfd_open(init, PidfdFlags::empty()).map_err(|e| failed("watch the sandbox's init", e))?;
+        (Signals::without_children(), Some(end))
+    } else {
+        (Signals::new(), None)
+    };
+    let signals = signals.map_err(|e| failed("create a signalfd", e))?;
     let foreground = tcgetpgrp(rustix::stdio::stdin()).ok();
     let mut failure = None;
     let mut gone = false;
@@ -28,6 +36,7 @@ pub(super) fn until_end(
         if !gone {
             fds.push(PollFd::new(channel, PollFlags::IN));
         }
+        fds.extend(end.iter().map(|end| PollFd::new(end, PollFlags::IN)));
         let own = fds.len();
         fds.extend(supervisor.watched().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
         _ = poll(&mut fds, None);
@@ -39,6 +48,7 @@ pub(super) fn until_end(
         while let Some((message, descriptors)) = (!gone).then(|| channel.receive_with()).flatten() {
             match message {
                 Message::Listening => supervisor.listening(descriptors),
+                Message::Asking => supervisor.judge_exec(descriptors),
                 Message::Failed(why) => failure = Some(why),
                 Message::Stopped(_) => stop_too(channel),
                 Message::Gone => gone = true,
@@ -46,6 +56,9 @@ pub(super) fn until_end(
             }
         }
         if let Some(status) = next_signal(&signals, init, channel, own_session) {
+            break status;
+        }
+        if let Some(status) = end.as_ref().and_then(|_| ended(init)) {
             break status;
         }
     };
@@ -64,9 +77,8 @@ fn next_signal(signals: &Signals, init: Pid, channel: &Channel, own_session: boo
     while let Some(Taken { number, from_kernel }) = signals.next() {
         match number {
             libc::SIGCHLD => {
-                if let Ok(Some((_, status))) = waitpid(Some(init), WaitOptions::NOHANG) {
-                    let killed = status.terminating_signal().map(|n| 128 + n);
-                    return Some(status.exit_status().or(killed).unwrap_or(255) as u8);
+                if let Some(status) = ended(init) {
+                    return Some(status);
                 }
             }
             _ if from_kernel && !own_session => {}
@@ -74,6 +86,13 @@ fn next_signal(signals: &Signals, init: Pid, channel: &Channel, own_session: boo
         }
     }
     None
+}
+
+/// The exit status of a process that ended.
+fn ended(init: Pid) -> Option<u8> {
+    let (_, status) = waitpid(Some(init), WaitOptions::NOHANG).ok()??;
+    let killed = status.terminating_signal().map(|n| 128 + n);
+    Some(status.exit_status().or(killed).unwrap_or(255) as u8)
 }
 
 /// The command was stopped (Ctrl-Z): so is fence, and the caller's shell takes the terminal back. When fence goes on,

@@ -54,7 +54,7 @@ struct Node {
 
 /// The directories that the probe must list before [`plan`] can be made.
 pub fn to_list(policy: &Policy, run: &Run, facts: &Facts) -> Result<Vec<PathBuf>> {
-    let rules = files::rules(policy, run, facts, &super::exec::plan(policy, run, facts)?.masks);
+    let rules = files::rules(policy, run, facts, &super::exec::plan(policy, run, facts)?);
     let holds = facts.cwd.ancestors().find_map(|above| rules.places.get(above));
     if holds.is_some_and(|rule| rule.place == Place::Mask) {
         let cwd = facts.cwd.display();

@@ -7,6 +7,7 @@ use crate::config::policy::Command;
 use crate::error::{Failure, Result};
 use crate::facts::{Facts, FileId, Found, Program};
 use crate::rules::defaults;
+use crate::rules::exec::Names;
 use crate::rules::prefix::{basename, single_program};
 use crate::rules::shell::tokens;
 use std::collections::BTreeMap;
@@ -31,15 +32,6 @@ pub struct Exec {
     pub killable: bool,
 }
 
-/// The names of one file.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Names {
-    /// Those that rules have.
-    pub denied: Vec<String>,
-    /// All that it has on PATH.
-    pub all: Vec<String>,
-}
-
 /// What the policy says about exec at run time, for this host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Planned {
@@ -56,7 +48,8 @@ pub fn mode(policy: &Policy) -> Mode {
     if policy.command.runtime_exec_policy == "argv" { Mode::Argv } else { Mode::Path }
 }
 
-fn has_ssh_rules(policy: &Policy) -> bool {
+/// Whether rules say what ssh may do.
+pub fn has_ssh_rules(policy: &Policy) -> bool {
     !policy.ssh.allowed_hosts.is_empty() || !policy.ssh.denied_hosts.is_empty()
 }
 
@@ -160,7 +153,11 @@ fn collateral(word: &str, program: &Program, facts: &Facts) -> String {
     )
 }
 
-fn by_arguments(policy: &Policy, run: &Run, facts: &Facts) -> Result<Planned> {
+/// The supervisor's policy for these rules, or why there can be none.
+///
+/// # Errors
+/// Exec can't be judged here.
+pub fn by_arguments(policy: &Policy, run: &Run, facts: &Facts) -> Result<Planned> {
     let refused = |why: &str| {
         Failure::new(format!(
             "failed to wrap command: command.runtimeExecPolicy=\"argv\" requires Linux seccomp user notification support: {why}"

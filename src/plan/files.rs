@@ -1,5 +1,6 @@
 //! File rules: the policy's lists and the built-in ones → one rule per real path.
 
+use super::exec::Planned;
 use super::mounts::{Mount, pin_ancestors};
 use super::private;
 use super::wanted::{words, writable_roots};
@@ -122,19 +123,23 @@ impl Rules {
 /// The directories that are the sandbox's own, whatever the host has there.
 pub const PRIVATE_TMP: [&str; 2] = ["/tmp", "/var/tmp"];
 
-/// Policy and facts → one rule per path; `programs` are hidden for what the policy says about commands.
-pub fn rules(policy: &Policy, run: &Run, facts: &Facts, programs: &[Found]) -> Rules {
+/// Policy and facts → one rule per path; `exec` is what the policy says about commands.
+pub fn rules(policy: &Policy, run: &Run, facts: &Facts, exec: &Planned) -> Rules {
     let writable_roots = writable_roots(policy, facts);
     let mut build = Builder { facts, policy, writable_roots, rules: Rules::default() };
     build.rules.empty_root = build.empty_root(run);
     build.rules.all_readable = !policy.filesystem.default_deny_read;
     build.readable();
     build.private_places(run);
+    // A process could change its child's arguments after the verdict, through /proc/PID/mem.
+    if let Some(proc) = facts.at("/proc").filter(|_| exec.exec.is_some()) {
+        build.put(proc, Place::Deny, false);
+    }
     build.writable();
     build.shown_in_private(run);
     build.protected();
     build.denied();
-    programs.iter().for_each(|program| build.put(program, Place::Mask, false));
+    exec.masks.iter().for_each(|program| build.put(program, Place::Mask, false));
     build.exposed(run);
     pin_ancestors(&mut build.rules.places);
     build.rules

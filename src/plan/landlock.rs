@@ -90,7 +90,9 @@ pub fn plan(
         row(path, true, rights::READ | rights::write_fs(abi));
     }
     for path in NODES {
-        row(Path::new(path), true, rights::READ | rights::WRITE_FILE | rights::TRUNCATE);
+        let sealed = mounts.iter().any(|m| matches!(m, Mount::Seal(at) if at == Path::new(path)));
+        let write = if sealed { 0 } else { rights::WRITE_FILE | rights::TRUNCATE };
+        row(Path::new(path), true, rights::READ | write);
     }
     row(Path::new("/dev"), true, rights::READ | rights::WRITE_FILE | rights::TRUNCATE);
     for path in TERMINALS {

@@ -114,7 +114,7 @@ pub enum Weight {
 pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Plan> {
     engine::check(facts)?;
     let exec = exec::plan(policy, run, facts)?;
-    let rules = files::rules(policy, run, facts, &exec.masks);
+    let rules = files::rules(policy, run, facts, &exec);
     if rules.places.get(Path::new("/")).is_some_and(|rule| rule.place == files::Place::Mask) {
         return Err(Failure::new(
             "cannot deny reading / as filesystem.denyRead says: the command itself is there",

@@ -55,6 +55,9 @@ pub fn text(plan: &Plan) -> String {
         ),
     }
     section(&mut out, "seccomp", plan.seccomp.iter().map(rule));
+    if let Some(exec) = &plan.exec {
+        section(&mut out, "exec", exec_rules(exec));
+    }
     let stripped = plan.environment.stripped.iter().map(|name| format!("{} removed", name.to_string_lossy()));
     let set = plan.environment.changed().map(|(name, value)| format!("{name}={value}"));
     section(&mut out, "environment", set.chain(stripped));
@@ -103,6 +106,7 @@ pub fn json(plan: &Plan) -> Json {
         ("mounts", Json::List(mounts)),
         ("landlock", landlock.unwrap_or(Json::Bool(false))),
         ("seccomp", Json::List(plan.seccomp.iter().map(|r| Json::str(rule(r))).collect())),
+        ("exec", Json::strings(plan.exec.iter().flat_map(exec_rules))),
         ("environment", Json::Object(environment.collect())),
         ("stripped", Json::strings(plan.environment.stripped.iter().map(|name| name.to_string_lossy()))),
         ("listeners", Json::List(listeners.collect())),
@@ -189,6 +193,21 @@ fn access(bits: u64) -> String {
     let tree = if bits & rights::MAKE_REG != 0 { "m" } else { "-" };
     let ioctl = if bits & rights::IOCTL_DEV != 0 { "i" } else { "-" };
     format!("{read}{list}{write}{execute}{tree}{ioctl}")
+}
+
+/// What the supervisor of exec denies.
+fn exec_rules(exec: &super::exec::Exec) -> impl Iterator<Item = String> {
+    let rules = &exec.rules.command;
+    let defaults = (rules.use_defaults != Some(false)).then(|| "denied      the built-in list".to_string());
+    let ssh = super::exec::has_ssh_rules(&exec.rules).then(|| "judged      ssh".to_string());
+    let line = |what: &'static str| move |rule: &String| format!("{what:<11} {rule}");
+    rules
+        .deny
+        .iter()
+        .map(line("denied"))
+        .chain(defaults)
+        .chain(rules.allow.iter().map(line("allowed")))
+        .chain(ssh)
 }
 
 fn rule(rule: &crate::tables::syscalls::Rule) -> String {

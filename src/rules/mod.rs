@@ -2,6 +2,7 @@
 
 pub mod command;
 pub(crate) mod defaults;
+pub mod exec;
 pub mod files;
 pub mod glob;
 pub mod globset;

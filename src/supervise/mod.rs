@@ -3,6 +3,7 @@
 
 pub mod dial;
 pub mod dns;
+mod exec;
 mod host;
 pub mod http;
 pub mod inbound;
@@ -17,6 +18,7 @@ pub mod socks;
 #[cfg(test)]
 mod tests;
 
+pub use exec::{ExecSupervisor, errno};
 pub use host::{listen, proxies};
 pub use inside::Inside;
 
@@ -24,6 +26,7 @@ use crate::cli::ExposePort;
 use crate::error::{Failure, Result};
 use crate::launch::message::Channel;
 use crate::log::Log;
+use crate::plan::exec::Exec;
 use crate::plan::net::{Network, Purpose};
 use crate::wire::http::Answer;
 use net::{Net, accept};
@@ -51,12 +54,15 @@ pub struct Service {
 pub struct Supervisor {
     /// None once its thread runs.
     service: Option<Service>,
+    exec: Option<Exec>,
+    log: Arc<Log>,
 }
 
 impl Supervisor {
     /// Nobody has asked for anything yet. `proxies` are the sockets of [`proxies`], `inbound` those of [`listen`].
     pub fn new(
         network: &Network,
+        exec: Option<&Exec>,
         log: Arc<Log>,
         proxies: Vec<OwnedFd>,
         inbound: Vec<OwnedFd>,
@@ -68,9 +74,25 @@ impl Supervisor {
             inbound: network.inbound.iter().copied().zip(inbound).collect(),
             inside: ask.map(Inside::new),
             network: network.clone(),
-            log,
+            log: log.clone(),
         };
-        Supervisor { service: Some(service) }
+        Supervisor { service: Some(service), exec: exec.cloned(), log }
+    }
+
+    /// Processes inside will be traced.
+    pub fn traces(&self) -> bool {
+        self.exec.is_some()
+    }
+
+    /// Starts the thread that judges what is executed. Without it the kernel refuses every exec: the listener is closed.
+    pub fn judge_exec(&mut self, mut listener: Vec<OwnedFd>) {
+        let (Some(policy), Some(listener)) = (self.exec.clone(), listener.pop()) else { return };
+        let supervisor = ExecSupervisor::new(Arc::new(listener), policy, None, self.log.clone());
+        let thread = std::thread::Builder::new().name("exec".into());
+        if let Err(why) = thread.spawn(move || supervisor.run()) {
+            self.log
+                .warn(&format!("cannot start the exec supervisor's thread: {why}; nothing can be executed"));
+        }
     }
 
     /// The sockets that the child made, in the plan's order.

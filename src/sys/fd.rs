@@ -26,7 +26,7 @@ pub fn inherited(fd: RawFd) -> BorrowedFd<'static> {
 
 /// Duplicates `from` onto the number `to` (which is closed first), without close-on-exec: it stays over exec.
 pub fn move_to(from: OwnedFd, to: RawFd) -> Result<()> {
-    // SAFETY: dup3 takes integers; `to` is 0, 1 or 2, which nothing in Rust owns.
+    // SAFETY: dup3 takes integers; `to` is a number that the command line names, or 0, 1 or 2: nothing in Rust owns those.
     check(libc::c_long::from(unsafe { libc::dup3(from.as_raw_fd(), to, 0) })).map(drop)
 }
 

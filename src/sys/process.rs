@@ -27,12 +27,12 @@ pub fn fork_into(flags: u64) -> Result<Fork> {
 /// What the new process of `spawn` runs; its result is the exit status.
 type Body<'a> = &'a mut dyn FnMut() -> u8;
 
-/// Runs `body` in a new process on a stack of its own. Until that process execs or ends it shares this one's memory, and
-/// this one stands still (vfork(2)): nothing is copied, and nothing runs at the same time.
+/// Runs `body` in a new process on a stack of its own. Until that process execs or ends this one stands still (vfork(2)):
+/// nothing runs at the same time. `shared`: in this one's memory, so that nothing is copied.
 ///
-/// The process must have one thread. What `body` changes in memory stays changed here; its descriptors, credentials,
+/// The process must have one thread. What `body` changes in shared memory stays changed here; its descriptors, credentials,
 /// filters and signal mask are its own.
-pub fn spawn(mut body: Body<'_>) -> Result<Pid> {
+pub fn spawn(shared: bool, mut body: Body<'_>) -> Result<Pid> {
     extern "C" fn run(argument: *mut libc::c_void) -> libc::c_int {
         // SAFETY: `argument` is the pointer to `body` below, which lives until clone returns in the waiting parent.
         let body = unsafe { &mut *argument.cast::<Body<'_>>() };
@@ -41,7 +41,7 @@ pub fn spawn(mut body: Body<'_>) -> Result<Pid> {
     const STACK: usize = 256 * 1024;
     // u128: the stack pointer must be a multiple of 16.
     let mut stack: Vec<u128> = Vec::with_capacity(STACK / size_of::<u128>());
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    let flags = libc::CLONE_VFORK | libc::SIGCHLD | if shared { libc::CLONE_VM } else { 0 };
     // SAFETY: the stack grows down from the end of an allocation that outlives the call, since CLONE_VFORK holds this
     // process until the other has left it; `body` outlives the call too.
     let pid = unsafe {

@@ -33,6 +33,15 @@ pub fn block_all() -> Mask {
     }
 }
 
+/// Blocks SIGCHLD.
+pub fn block_children() {
+    let set = of_children();
+    // SAFETY: `set` is a whole signal set; the old one is not asked for.
+    unsafe {
+        libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+    }
+}
+
 /// Puts a mask back.
 pub fn restore(mask: &Mask) {
     // SAFETY: `mask` is a whole signal set.
@@ -50,16 +59,41 @@ fn every() -> Box<libc::sigset_t> {
     }
 }
 
+/// SIGCHLD alone.
+fn of_children() -> libc::sigset_t {
+    // SAFETY: a signal set is plain data; sigemptyset makes it whole.
+    unsafe {
+        let mut set = std::mem::zeroed::<libc::sigset_t>();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGCHLD);
+        set
+    }
+}
+
 impl Signals {
     /// A descriptor that reads every blocked signal of this process.
     pub fn new() -> Result<Signals> {
+        Signals::read(&every())
+    }
+
+    /// The same but for SIGCHLD, which a supervisor's thread reads.
+    pub fn without_children() -> Result<Signals> {
+        let mut set = every();
+        // SAFETY: the set is whole.
+        unsafe { libc::sigdelset(&raw mut *set, libc::SIGCHLD) };
+        Signals::read(&set)
+    }
+
+    /// SIGCHLD only, which must be blocked.
+    pub fn of_children() -> Result<Signals> {
+        Signals::read(&of_children())
+    }
+
+    fn read(set: &libc::sigset_t) -> Result<Signals> {
         // SAFETY: the set outlives the call; the new descriptor is owned from here on.
         unsafe {
-            let fd = check(libc::c_long::from(libc::signalfd(
-                -1,
-                &raw const *every(),
-                libc::SFD_CLOEXEC | libc::SFD_NONBLOCK,
-            )))?;
+            let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
+            let fd = check(libc::c_long::from(libc::signalfd(-1, std::ptr::from_ref(set), flags)))?;
             Ok(Signals(OwnedFd::from_raw_fd(fd as i32)))
         }
     }

@@ -1,0 +1,159 @@
+//! The verdict on a request, and the one on what came of it.
+
+use super::request::{Request, errno};
+use super::resolve::{self, Found};
+use crate::facts::FileId;
+use crate::plan::exec::Exec;
+use crate::rules::exec::{Attempt, Denial, interpreter, loaded_program, refusal};
+use crate::sys::notify::Notification;
+use rustix::io::Errno;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
+/// What a request comes to.
+pub(super) enum Judged {
+    /// The kernel would answer so.
+    Fails(Errno),
+    /// A rule is against it, or it can't be looked into.
+    Denied(Denial),
+    /// Nothing is against it, if it is what it says.
+    Passes(Expected),
+}
+
+/// What was judged: the new program must be that.
+pub(super) struct Expected {
+    /// The file, when it could be found.
+    file: Option<FileId>,
+    /// The path, as a script's interpreter gets it.
+    path: Vec<u8>,
+    argv: Vec<Vec<u8>>,
+}
+
+/// The path that the caller passed, for a message.
+pub(super) fn path(call: &Notification) -> Result<Vec<u8>, Errno> {
+    Request::read(call).map(|request| request.script_path())
+}
+
+/// Judges a request.
+pub(super) fn before(call: &Notification, policy: &Exec) -> Judged {
+    let request = match Request::read(call) {
+        Ok(request) => request,
+        // The caller's own mistake: a bad address, too long.
+        Err(errno @ (Errno::FAULT | Errno::TOOBIG | Errno::NAMETOOLONG | Errno::NOENT)) => {
+            return Judged::Fails(errno);
+        }
+        Err(errno) => {
+            let why = crate::error::describe(errno.raw_os_error());
+            return Judged::Denied(Denial::for_cause(
+                "?",
+                &[],
+                format!("its caller's memory can't be read ({why})"),
+            ));
+        }
+    };
+    let expected = |file| Expected { file, path: request.script_path(), argv: request.argv.clone() };
+    let found = match resolve::find(call.tid, request.directory, &request.path, !request.no_follow) {
+        Ok(found) => found,
+        Err(errno @ (Errno::NOENT | Errno::NOTDIR | Errno::BADF)) => return Judged::Fails(errno),
+        // What only the caller can find is judged when it is there.
+        Err(_) => return Judged::Passes(expected(None)),
+    };
+    let path = String::from_utf8_lossy(&request.path).into_owned();
+    match judge(call.tid, &path, &found, &request.words, policy, 0) {
+        Some(denial) => Judged::Denied(denial),
+        None => Judged::Passes(expected(found.is_regular().then(|| found.id()))),
+    }
+}
+
+/// Judges a file with its arguments: as it is, as what a loader would run, and as what its first line makes of it.
+fn judge(tid: u32, path: &str, found: &Found, words: &[String], policy: &Exec, depth: u8) -> Option<Denial> {
+    if !found.is_regular() {
+        // The kernel executes nothing else.
+        return None;
+    }
+    if found.stat.st_nlink == 0 {
+        return Some(Denial::for_cause(path, words, "a file without a name can't be judged"));
+    }
+    let path = if found.by_descriptor { &found.real } else { path };
+    let names = policy.files.get(&found.id());
+    if let Some(denial) = refusal(&policy.rules, &Attempt { path, real: &found.real, names, words }) {
+        return Some(denial);
+    }
+    // As many interpreters as the kernel goes through.
+    if depth > 5 {
+        return None;
+    }
+    if let Some(at) = loaded_program(&found.real, words) {
+        let program = &words[at];
+        let found = resolve::find(tid, libc::AT_FDCWD, program.as_bytes(), true).ok()?;
+        return judge(tid, program, &found, &words[at..], policy, depth + 1);
+    }
+    let (program, argument) = interpreter(&found.head()?)?;
+    let program = String::from_utf8_lossy(&program).into_owned();
+    let found = resolve::find(tid, libc::AT_FDCWD, program.as_bytes(), true).ok()?;
+    let argument = argument.map(|argument| String::from_utf8_lossy(&argument).into_owned());
+    let words: Vec<String> = std::iter::once(program.clone())
+        .chain(argument)
+        .chain(std::iter::once(path.to_owned()))
+        .chain(words.iter().skip(1).cloned())
+        .collect();
+    judge(tid, &program, &found, &words, policy, depth + 1)
+}
+
+/// Judges the program that is in place: it must be the file that was judged, with the words that were judged; or an
+/// interpreter of it, whose words end with those, and which is judged by itself.
+pub(super) fn after(tid: u32, expected: &Expected, policy: &Exec) -> Option<Denial> {
+    let shown = String::from_utf8_lossy(&expected.path).into_owned();
+    let (real, stat, argv) = match image(tid) {
+        Ok(image) => image,
+        // Killed meanwhile: there is nothing left to judge.
+        Err(Errno::SRCH | Errno::NOENT) => return None,
+        Err(errno) => {
+            let why = crate::error::describe(errno.raw_os_error());
+            return Some(Denial::for_cause(
+                &shown,
+                &[],
+                format!("the new program can't be inspected ({why})"),
+            ));
+        }
+    };
+    let words: Vec<String> = argv.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect();
+    let file = resolve::id(&stat);
+    if expected.file == Some(file) && argv == expected.argv {
+        return None;
+    }
+    let forged = |cause: &str| Some(Denial::for_cause(&real, &words, cause));
+    if stat.st_nlink == 0 {
+        return forged("a file without a name can't be judged");
+    }
+    if !(expected.file.is_none() && argv == expected.argv || interprets(&argv, expected)) {
+        return forged("it is not what was asked for: file or arguments were changed after the verdict");
+    }
+    let names = policy.files.get(&file);
+    refusal(&policy.rules, &Attempt { path: &real, real: &real, names, words: &words })
+}
+
+/// Whether a command line is an interpreter's for what was judged: words of its own, then the path, then the arguments.
+/// One that keeps word 0 has all words after the path.
+fn interprets(argv: &[Vec<u8>], expected: &Expected) -> bool {
+    let ends = |words: &[Vec<u8>]| {
+        let Some(at) = argv.len().checked_sub(words.len() + 1).filter(|at| *at > 0) else { return false };
+        argv[at] == expected.path && argv[at + 1..] == *words
+    };
+    ends(&expected.argv[1..]) || ends(&expected.argv)
+}
+
+type Image = (String, rustix::fs::Stat, Vec<Vec<u8>>);
+
+/// The program of a process, as the kernel has it: path, file, words.
+fn image(tid: u32) -> Result<Image, Errno> {
+    let exe = format!("/proc/{tid}/exe");
+    let stat = rustix::fs::stat(&exe)?;
+    let real = rustix::fs::readlink(&exe, Vec::new())?;
+    let line = std::fs::read(format!("/proc/{tid}/cmdline")).map_err(|e| errno(&e))?;
+    let mut argv: Vec<Vec<u8>> = line.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect();
+    // Each word ends with a NUL.
+    argv.pop();
+    let real = OsStr::from_bytes(real.as_bytes()).to_string_lossy().into_owned();
+    Ok((real, stat, argv))
+}
