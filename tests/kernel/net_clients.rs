@@ -301,8 +301,9 @@ fn node_fetches() {
         }
         works(lab, &world, &fetch("http://pkg.example.test/"), "hello from the test server");
         works(lab, &world, &fetch("https://pkg.example.test/"), "hello from the test server");
-        refused(lab, &world, &fetch("http://evil.test/"), "Connection blocked by network allowlist");
-        refused(lab, &world, &fetch("https://evil.test/"), "403");
+        // Of the proxy's answer it shows the status alone.
+        refused(lab, &world, &fetch("http://evil.test/"), "Proxy response (403)");
+        refused(lab, &world, &fetch("https://evil.test/"), "Proxy response (403)");
     }
 }
 
@@ -555,3 +556,85 @@ fn connect_copies_both_ways_and_half_closes() {
         outside.status(125).says("commands that run inside fence");
     }
 }
+
+#[test]
+fn a_name_for_socks_has_one_verdict() {
+    let Some(lab) = lab() else { return };
+    for who in everybody() {
+        let world = World::new(who);
+        world.write("socks.py", SOCKS);
+        let policy = r#"{"network": {"allowedDomains": ["*.example.test"], "deniedDomains": ["secret.example.test"]}}"#;
+        let ran = lab.fenced(&world, policy, ["/usr/bin/python3", "socks.py"]).ok();
+        let expected = "PKG.Example.TEST 0\npkg.example.test. 0\nsecret.example.test 2\nSECRET.example.test. 2\nexample.test 2\n\
+             notexample.test 2\nx.example.test.evil.test 2\npkg.example.test\\x00.evil.test 2\npkg.example.test\\x00 2\n 2\n\
+             pkg..example.test 2\n198.51.100.1 2\n3325256705 2\nlong 2\nbind 7\nudp 7\ntype 8\n";
+        assert_eq!(ran.out, expected, "{ran:?}");
+    }
+}
+
+const SOCKS: &str = r#"
+import socket, struct
+def ask(name, command=1, kind=3):
+    s = socket.create_connection(("127.0.0.1", 1080), 20)
+    s.sendall(b"\x05\x01\x00")
+    assert s.recv(2) == b"\x05\x00"
+    s.sendall(bytes([5, command, 0, kind, len(name)]) + name + struct.pack(">H", 80))
+    return s.recv(10)[1]
+for name in ["PKG.Example.TEST", "pkg.example.test.", "secret.example.test", "SECRET.example.test.", "example.test", "notexample.test",
+             "x.example.test.evil.test", "pkg.example.test\0.evil.test", "pkg.example.test\0", "", "pkg..example.test", "198.51.100.1",
+             "3325256705"]:
+    print(name.replace("\0", "\\x00"), ask(name.encode()))
+print("long", ask(b"a." * 121 + b"example.test."))
+print("bind", ask(b"pkg.example.test", command=2))
+print("udp", ask(b"pkg.example.test", command=3))
+print("type", ask(b"pkg.example.test", kind=2))
+"#;
+
+#[test]
+fn nothing_gets_out_beside_the_proxy() {
+    let Some(lab) = lab() else { return };
+    for who in everybody() {
+        let world = World::new(who);
+        world.write("out.py", OUT);
+        let mut acts = vec!["tcp4", "tcp6", "udp", "dns", "mapped"];
+        if who.uid == 0 {
+            acts.extend(["raw", "packet"]);
+        }
+        for act in acts {
+            lab.bare(&world, ["/usr/bin/python3", "out.py", act]).ok().says("out");
+            let inside = lab.fenced(&world, POLICY, ["/usr/bin/python3", "out.py", act]);
+            assert!(inside.status == 1 && inside.out.is_empty(), "{act}: {inside:?}");
+            let errno = match act {
+                "raw" | "packet" => "[Errno 1]",
+                _ => "[Errno 101]",
+            };
+            assert!(inside.err.contains(errno) || inside.err.contains("[Errno 97]"), "{act}: {inside:?}");
+        }
+    }
+}
+
+/// Ways to a server by its address: each says "out" when something came back, or went on its way where nothing can come.
+const OUT: &str = r#"
+import socket, sys
+act = sys.argv[1]
+query = bytes.fromhex("123401000001000000000000") + b"\x03pkg\x07example\x04test\x00\x00\x01\x00\x01"
+if act in ("tcp4", "tcp6", "mapped"):
+    address = {"tcp4": "198.51.100.1", "tcp6": "2001:db8:fe::1", "mapped": "::ffff:198.51.100.1"}[act]
+    s = socket.socket(socket.AF_INET if act == "tcp4" else socket.AF_INET6)
+    s.settimeout(10)
+    s.connect((address, 80))
+    s.sendall(b"GET / HTTP/1.0\r\n\r\n")
+    assert s.recv(100)
+elif act in ("udp", "dns"):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.settimeout(10)
+    s.sendto(query, ("198.51.100.1", 53 if act == "dns" else 9))
+    act == "udp" or s.recv(500)
+elif act == "raw":
+    s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+    s.sendto(bytes.fromhex("0800f7ff00000000"), ("198.51.100.1", 0))
+elif act == "packet":
+    s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+    s.bind(("veth0", 0))
+print("out")
+"#;
