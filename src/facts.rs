@@ -73,6 +73,15 @@ pub struct Facts {
     /// Directories that were looked at for the probe itself: whether their path goes through no symbolic link; none: they
     /// are not there.
     pub canonical: BTreeMap<PathBuf, Option<bool>>,
+    /// Paths that must not appear, or whose appearance is to be said, and that do not exist: as asked for → where they would
+    /// appear, if anywhere. Left out: plain names in directories that `canonical` knows.
+    pub missing: BTreeMap<PathBuf, Option<Missing>>,
+    /// Directories that git does not take for a repository, and what they lack of what would make them one.
+    pub not_bare: Vec<(PathBuf, Vec<&'static str>)>,
+    /// The working directory lies in a git work tree whose top is a directory above.
+    pub inside_repository: bool,
+    /// fence's own directory of the user's state, where it could be made.
+    pub state: Option<PathBuf>,
     /// Matches of each glob pattern of the policy, resolved.
     pub globs: BTreeMap<String, Vec<Found>>,
     /// Other paths of what the policy denies, where a file system is mounted more than once: real path → the others.
@@ -136,6 +145,17 @@ pub struct Found {
     pub nlink: u64,
 }
 
+/// Where something that does not exist would appear.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// The path with all symbolic links resolved, as far as it exists.
+    pub real: PathBuf,
+    /// The deepest directory of it that exists.
+    pub there: PathBuf,
+    /// Symbolic links met on the way, with their text.
+    pub links: Vec<(PathBuf, PathBuf)>,
+}
+
 /// Kinds of files that matter to the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -194,12 +214,33 @@ pub struct Repository {
     pub linked: bool,
     /// Files and directories that make git run code: kept read-only.
     pub protect: Vec<PathBuf>,
+    /// Paths that would make git run code if they existed.
+    pub absent: Vec<PathBuf>,
 }
 
 impl Facts {
     /// What stands at `path`, if anything.
     pub fn at(&self, path: impl AsRef<Path>) -> Option<&Found> {
         self.paths.get(path.as_ref())
+    }
+
+    /// Notes fence's own directory of the user's state, which is canonical.
+    pub fn state_is(&mut self, state: Option<PathBuf>) {
+        if let Some(real) = &state {
+            let found = Found { real: real.clone(), kind: Kind::Directory, links: Vec::new(), nlink: 1 };
+            self.paths.insert(real.clone(), found);
+        }
+        self.state = state;
+    }
+
+    /// Where something that does not exist at `path` would appear.
+    pub fn missing_at(&self, path: &Path) -> Option<Missing> {
+        let plain = || {
+            let there = path.parent().filter(|parent| self.canonical.get(*parent) == Some(&Some(true)))?;
+            Some(Missing { real: path.to_path_buf(), there: there.to_path_buf(), links: Vec::new() })
+        };
+        let missing = || self.missing.get(path).cloned().unwrap_or_else(plain);
+        if self.paths.contains_key(path) { None } else { missing() }
     }
 
     /// Whether the caller has the capability with this number.

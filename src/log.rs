@@ -29,6 +29,11 @@ impl Log {
         Log { file: None, debug: false, json: false, table: None, report }
     }
 
+    /// The number of its file's descriptor, for a process that closes all others.
+    pub fn descriptor(&self) -> Option<i32> {
+        self.file.as_ref().map(std::os::fd::AsRawFd::as_raw_fd)
+    }
+
     /// Opens the log of a run.
     ///
     /// # Errors

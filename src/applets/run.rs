@@ -4,6 +4,7 @@ use crate::cli::{Layer, Run};
 use crate::config::{self, Env, Loaded, Policy};
 use crate::error::{Failure, Result};
 use crate::facts::Facts;
+use crate::guard;
 use crate::launch::{self, Host};
 use crate::log::Log;
 use crate::monitor::ebpf::{Monitor, give_up};
@@ -103,7 +104,11 @@ fn prepare(run: &Run, log: &Log, steps: &mut Steps) -> Result<Prepared> {
     let unsure = command::check(&loaded.policy, &run.command)?;
     host::check_stdio()?;
     let home = env.home.as_deref().filter(|home| home.is_absolute());
+    // What an earlier run left is moved away before anything is looked at.
+    let writes = !loaded.policy.filesystem.allow_write.is_empty();
+    let state = if writes { guard::prepare(home, log) } else { None };
     let mut facts = host::look(&loaded.policy, run, &env.cwd, home, &loaded.file_paths)?;
+    facts.state_is(state);
     let mut proxies = Vec::new();
     if plan::net::shares_host(&loaded.policy) {
         let (proxy, made) = supervise::proxies()?;

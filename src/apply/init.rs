@@ -40,16 +40,25 @@ pub(super) fn start(stage: &mut Stage<'_>) -> Result<Started> {
 }
 
 /// Until the command ends. When init ends, the kernel kills all that is left in the namespace.
-pub(super) fn run(command: Started, parent: &Channel, inbound: Option<&Channel>) -> u8 {
+pub(super) fn run(
+    command: Started,
+    parent: &Channel,
+    inbound: Option<&Channel>,
+    guard: Option<&Channel>,
+) -> u8 {
     let mut inbound = inbound;
     loop {
         let mut fds = vec![PollFd::new(&command.signals, PollFlags::IN), PollFd::new(parent, PollFlags::IN)];
-        fds.extend(inbound.map(|channel| PollFd::new(channel, PollFlags::IN)));
+        fds.extend(inbound.into_iter().chain(guard).map(|channel| PollFd::new(channel, PollFlags::IN)));
         _ = poll(&mut fds, None);
         match inbound.and_then(Channel::receive) {
             Some(Message::Connect(port)) => _ = inbound.map(|channel| listen::connect_inside(port, channel)),
             Some(Message::Gone) => inbound = None,
             _ => {}
+        }
+        // What the guard keeps would be open from now on.
+        if guard.is_some_and(|guard| guard.receive() == Some(Message::Gone)) {
+            return 128 + libc::SIGKILL as u8;
         }
         match parent.receive() {
             Some(Message::Signal(number)) => _ = signal::send(command.pid, number),

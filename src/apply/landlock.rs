@@ -1,7 +1,7 @@
 //! landlock(7): carries a planned ruleset out.
 
-use super::mounts::open_host;
 use crate::error::{Failure, Result};
+use crate::nofollow::open_host;
 use crate::plan::landlock::{Row, Ruleset as Planned};
 use crate::tables::landlock::FILE;
 use landlock::{

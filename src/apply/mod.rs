@@ -4,7 +4,7 @@ mod identity;
 mod init;
 mod landlock;
 mod listen;
-mod mounts;
+pub(crate) mod mounts;
 mod payload;
 mod privileges;
 
@@ -38,6 +38,8 @@ pub struct Stage<'a> {
     pub inbound: Option<Channel>,
     /// What the command's process tells the monitor, where there is one.
     pub nonce: Option<[u64; 2]>,
+    /// The guard, when the plan needs one: it ends with init, and init with it.
+    pub guard: Option<Channel>,
     /// Stopwatch.
     pub steps: Steps,
 }
@@ -47,7 +49,7 @@ pub struct Stage<'a> {
 pub fn init(mut stage: Stage<'_>) -> ! {
     let plan = stage.plan;
     let status = match enter(&mut stage).and_then(|()| init::start(&mut stage)) {
-        Ok(command) => init::run(command, &stage.parent, stage.inbound.as_ref()),
+        Ok(command) => init::run(command, &stage.parent, stage.inbound.as_ref(), stage.guard.as_ref()),
         Err(failure) => {
             stage.parent.send(&Message::Failed(failure.clone()));
             failure.status
@@ -81,8 +83,15 @@ fn enter(stage: &mut Stage<'_>) -> Result<()> {
     if !plan.mounts.is_empty() {
         // Modes in the table are meant as they stand.
         let mask = umask(rustix::fs::Mode::empty());
+        // Of the host's /proc, while that can be seen.
+        let open = |_| crate::guard::namespaces(plan.map.is_some());
+        let namespaces = stage.guard.as_ref().map_or(Ok(Vec::new()), open)?;
         mounts::build(&plan.mounts, plan.mount_setattr, &mut stage.steps)?;
         umask(mask);
+        if let Some(guard) = &stage.guard {
+            let all: Vec<_> = namespaces.iter().map(AsFd::as_fd).collect();
+            guard.send_with(&Message::Built, &all);
+        }
     }
     if plan.loopback {
         fd::loopback_up().map_err(|e| failed("bring the loopback device up", e).unavailable())?;

@@ -27,6 +27,8 @@ pub enum Message {
     Listening,
     /// The command's process → launcher: the listener of its filter, with the datagram. It waits until somebody answers there.
     Asking,
+    /// Init → guard: the file system is whole; the namespaces come with the datagram.
+    Built,
     /// Launcher → init: connect to this port of the sandbox's loopback.
     Connect(u16),
     /// Init → launcher: the answer to `Connect`: an errno, or 0 and the socket with the datagram.
@@ -145,6 +147,7 @@ impl Message {
             Message::Signal(signal) => vec![b'S', *signal as u8],
             Message::Listening => vec![b'L'],
             Message::Asking => vec![b'A'],
+            Message::Built => vec![b'B'],
             Message::Connect(port) => [b'C'].into_iter().chain(port.to_ne_bytes()).collect(),
             Message::Connected(errno) => [b'c'].into_iter().chain(errno.to_ne_bytes()).collect(),
             Message::Gone => Vec::new(),
@@ -172,6 +175,7 @@ impl Message {
             [b'S', signal] => Some(Message::Signal(i32::from(*signal))),
             [b'L'] => Some(Message::Listening),
             [b'A'] => Some(Message::Asking),
+            [b'B'] => Some(Message::Built),
             [b'C', a, b] => Some(Message::Connect(u16::from_ne_bytes([*a, *b]))),
             [b'c', a, b, c, d] => Some(Message::Connected(i32::from_ne_bytes([*a, *b, *c, *d]))),
             [tag @ (b'F' | b'E' | b'P'), status, a, b, c, d, text @ ..] => {
@@ -209,6 +213,7 @@ mod tests {
             Message::Signal(15),
             Message::Listening,
             Message::Asking,
+            Message::Built,
             Message::Connect(3000),
             Message::Connected(111),
         ];

@@ -5,6 +5,7 @@ mod wait;
 
 use crate::apply;
 use crate::error::{Failure, Result};
+use crate::guard;
 use crate::log::Log;
 use crate::monitor::advice::Advisor;
 use crate::monitor::ebpf::{Monitor, Watching};
@@ -45,10 +46,14 @@ pub fn run(
     let inbound = supervise::listen(&plan.network.inbound)?;
     let inside = if inbound.is_empty() { None } else { Some(Channel::pair()?) };
     let (ask, answer) = inside.unzip();
+    let guard = if guard::is_needed(plan) { Some((Channel::pair()?, Channel::pair()?)) } else { None };
+    let (guard_and_us, guard_and_init) = guard.unzip();
+    let (to_guard, guard_to_us) = guard_and_us.unzip();
+    let (init_to_guard, guard_to_init) = guard_and_init.unzip();
     // Before the fork, so that no signal falls between: the child's mask starts as this one.
     let mask = signal::block_all();
     signal::default_sigchld();
-    let spare = match plan.owns_pids() {
+    let mut spare = match plan.owns_pids() {
         true => None,
         false => Some(
             tree::adopt().map_err(|e| Failure::new("cannot become a sub-reaper").errno(e.raw_os_error()))?,
@@ -60,7 +65,7 @@ pub fn run(
     });
     match forked? {
         Fork::Child => {
-            drop((ours, ask, inbound, host));
+            drop((ours, ask, inbound, host, to_guard, guard_to_us, guard_to_init));
             apply::init(apply::Stage {
                 plan,
                 filter,
@@ -69,13 +74,25 @@ pub fn run(
                 parent: theirs,
                 inbound: answer,
                 nonce,
+                guard: init_to_guard,
                 steps: steps.fork("init"),
             })
         }
         Fork::Parent(init) => {
-            drop((theirs, answer));
+            drop((theirs, answer, init_to_guard));
             steps.mark("clone");
             let Host { proxies, monitor, log } = host;
+            // Before any thread is started: it is a fork.
+            let guard = match guard_to_us.zip(guard_to_init) {
+                None => None,
+                Some((us, inside)) => Some(match fork_into(0).map_err(guard::not_started)? {
+                    // What this side holds is closed there.
+                    Fork::Child => guard::run(plan, &log, guard::Ends { launcher: us, inside, init }),
+                    Fork::Parent(pid) => pid,
+                }),
+            };
+            spare.iter_mut().for_each(|spare| spare.extend(guard));
+            steps.mark("guard");
             let watching = monitor.and_then(|monitor| watch(monitor, plan, &log));
             let mut supervisor =
                 Supervisor::new(&plan.network, plan.exec.as_ref(), log, proxies, inbound, ask);
@@ -83,7 +100,11 @@ pub fn run(
             // Init does this by itself, unless somebody killed it.
             spare.iter().for_each(|spare| tree::end(spare));
             plan.scratch.iter().for_each(|path| _ = std::fs::remove_dir_all(path));
+            // The end of the channel tells the guard that nothing runs any more.
+            drop(to_guard);
             _ = watching.map(Watching::end);
+            let guarded = guard.map_or(Ok(()), guard::end);
+            let status = status.and_then(|status| guarded.map(|()| status));
             signal::restore(&mask);
             steps.mark("wait");
             steps.print();

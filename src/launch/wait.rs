@@ -52,7 +52,7 @@ pub(super) fn until_end(
                 Message::Failed(why) => failure = Some(why),
                 Message::Stopped(_) => stop_too(channel),
                 Message::Gone => gone = true,
-                Message::Signal(_) | Message::Connect(_) | Message::Connected(_) => {}
+                Message::Signal(_) | Message::Connect(_) | Message::Connected(_) | Message::Built => {}
             }
         }
         if let Some(status) = next_signal(&signals, init, channel, own_session) {

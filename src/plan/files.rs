@@ -4,6 +4,7 @@ use super::exec::Planned;
 use super::mounts::{Mount, pin_ancestors};
 use super::private;
 use super::wanted::{words, writable_roots};
+use super::watch::{self, Watched};
 use crate::cli::Run;
 use crate::config::Policy;
 use crate::facts::{Facts, Found, Kind, Repository};
@@ -104,6 +105,10 @@ pub struct Rules {
     pub warnings: Vec<String>,
     /// Rules that are not enforced.
     pub unenforced: Vec<String>,
+    /// Names that must not appear.
+    pub watched: Vec<Watched>,
+    /// Directories that must keep their places for these.
+    pub held: Vec<PathBuf>,
 }
 
 impl Rules {
@@ -141,7 +146,8 @@ pub fn rules(policy: &Policy, run: &Run, facts: &Facts, exec: &Planned) -> Rules
     build.denied();
     exec.masks.iter().for_each(|program| build.put(program, Place::Mask, false));
     build.exposed(run);
-    pin_ancestors(&mut build.rules.places);
+    build.rules.watched = watch::watch(policy, facts, &mut build.rules);
+    pin_ancestors(&mut build.rules.places, &build.rules.held);
     build.rules
 }
 
@@ -388,6 +394,8 @@ impl Builder<'_> {
         names.extend(facts.policy_files.iter().map(|path| (path.clone(), true)));
         names
             .extend(facts.home.iter().flat_map(|h| protected::names(Where::Home).map(|n| (h.join(n), true))));
+        // Nor to say what the next one moves aside.
+        names.extend(facts.state.iter().map(|path| (path.clone(), true)));
         let mut found: Vec<(Found, bool)> =
             names.iter().filter_map(|(path, pinned)| facts.at(path).map(|f| (f.clone(), *pinned))).collect();
         let deep = |path: &PathBuf| facts.at(path).map(|f| (f.clone(), false));

@@ -14,6 +14,7 @@ pub mod private;
 pub mod seccomp;
 pub mod show;
 pub mod wanted;
+pub mod watch;
 
 use crate::cli::Run;
 use crate::config::Policy;
@@ -34,6 +35,12 @@ pub struct Plan {
     pub namespaces: u64,
     /// The file system, step by step.
     pub mounts: Vec<Mount>,
+    /// Names that must not appear while the command runs, and those whose appearance is said.
+    pub watched: Vec<watch::Watched>,
+    /// fence's own directory of the user's state.
+    pub state: Option<PathBuf>,
+    /// Eight hexadecimal digits that differ from run to run.
+    pub nonce: String,
     /// Landlock's ruleset, where the kernel has it.
     pub landlock: Option<landlock::Ruleset>,
     /// The system call filter's rules.
@@ -188,6 +195,9 @@ pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Plan> {
         keep_fds: keep_fds(run, facts)?,
         reopen: if alone.is_some() { Vec::new() } else { reopen(facts, &rules) },
         map: engine::has(namespaces, libc::CLONE_NEWUSER).then_some((facts.uid, facts.gid)),
+        watched: rules.watched,
+        state: facts.state.clone(),
+        nonce: facts.nonce.clone(),
         notes,
         mounts,
     })

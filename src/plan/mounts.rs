@@ -24,7 +24,8 @@ pub enum Mount {
         read_only: bool,
         /// Device nodes below can be opened.
         devices: bool,
-        /// When the host's file is gone by now there is nothing to protect: go on.
+        /// It protects what is there: when the host's file is gone by now there is nothing to protect, and when the host
+        /// replaces it, the mount is made again.
         may_be_gone: bool,
     },
     /// An empty file system in memory.
@@ -75,6 +76,19 @@ pub enum Mount {
     Seal(PathBuf),
     /// A part of a fresh file system, bound on itself read-only.
     ReadOnlyPart(PathBuf),
+}
+
+impl Mount {
+    /// Where a mount is that protects something of the host: one that is lost when the host replaces or removes that.
+    pub fn protects(&self) -> Option<&Path> {
+        let path = match self {
+            Mount::Bind { to, may_be_gone: true, .. } => to,
+            Mount::MaskDirectory(at) | Mount::MaskFile(at) | Mount::KeepLink(at) => at,
+            _ => return None,
+        };
+        let own = ["/dev", "/proc", "/sys"].iter().any(|top| path.starts_with(top));
+        (!own).then_some(path)
+    }
 }
 
 /// What holds at a path while the table is laid out.
@@ -141,17 +155,17 @@ pub fn table(rules: &Rules) -> Vec<Mount> {
 
 /// Every directory between a writable place and a pinned rule below it becomes a mount of its own: a mount point can't
 /// be renamed, so nobody can move `.git` aside and make a new `.git/hooks` in its place.
-pub fn pin_ancestors(places: &mut BTreeMap<PathBuf, Rule>) {
+pub fn pin_ancestors(places: &mut BTreeMap<PathBuf, Rule>, held: &[PathBuf]) {
+    let holds = |rule: &Rule| {
+        rule.pinned && (matches!(rule.place, Place::Deny | Place::Mask | Place::KeepLink(_)) || rule.denied)
+    };
+    let above = places.iter().filter(|(_, rule)| holds(rule)).filter_map(|(path, _)| path.parent());
     let mut pins = Vec::new();
-    for (path, rule) in places.iter() {
-        let holds = matches!(rule.place, Place::Deny | Place::Mask | Place::KeepLink(_)) || rule.denied;
-        if !holds || !rule.pinned {
-            continue;
-        }
+    for path in above.chain(held.iter().map(PathBuf::as_path)) {
         let writable = |p: &Path| places.get(p).is_some_and(|rule| rule.place.opens());
         // The outermost writable directory is the mount that counts: writable places inside it are no mounts of theirs.
-        if let Some(top) = path.ancestors().skip(1).filter(|p| writable(p)).last() {
-            pins.extend(path.ancestors().skip(1).take_while(|p| *p != top).map(Path::to_path_buf));
+        if let Some(top) = path.ancestors().filter(|p| writable(p)).last() {
+            pins.extend(path.ancestors().take_while(|p| *p != top).map(Path::to_path_buf));
         }
     }
     for pin in pins {
@@ -228,7 +242,7 @@ impl Table {
             }
             Place::Pin | Place::Read | Place::Write => {
                 if rule.fixed && above.writable {
-                    self.bind(path, false, false);
+                    self.bind(path, false, true);
                 }
             }
         }

@@ -2,6 +2,7 @@
 
 use super::mounts::Mount;
 use super::net::Purpose;
+use super::watch::{Then, Watched};
 use super::{Plan, Weight};
 use crate::json::Json;
 use crate::rules::shell::quote;
@@ -46,6 +47,10 @@ pub fn text(plan: &Plan) -> String {
         if kept.is_empty() { "no capability".into() } else { kept.join(" ") }
     );
     section(&mut out, "mounts", plan.mounts.iter().map(line));
+    let aside = || plan.watched.iter().filter(|w| !w.there && w.then != Then::Report);
+    if aside().next().is_some() {
+        section(&mut out, "watched", aside().map(watched));
+    }
     match &plan.landlock {
         None => out.push_str("landlock    none\n"),
         Some(ruleset) => section(
@@ -104,6 +109,7 @@ pub fn json(plan: &Plan) -> Json {
         ("namespaces", Json::strings(namespaces(plan))),
         ("capabilities", Json::strings(capabilities(plan))),
         ("mounts", Json::List(mounts)),
+        ("watched", Json::strings(plan.watched.iter().filter(|w| !w.there).map(watched))),
         ("landlock", landlock.unwrap_or(Json::Bool(false))),
         ("seccomp", Json::List(plan.seccomp.iter().map(|r| Json::str(rule(r))).collect())),
         ("exec", Json::strings(plan.exec.iter().flat_map(exec_rules))),
@@ -181,6 +187,15 @@ pub fn line(mount: &Mount) -> String {
         Mount::KeepLink(at) => format!("kept link   {}", at.display()),
         Mount::Seal(at) | Mount::ReadOnlyPart(at) => format!("read-only   {}", at.display()),
     }
+}
+
+fn watched(watched: &Watched) -> String {
+    let then = match watched.then {
+        Then::Aside => "moved aside",
+        Then::Report => "reported   ",
+        Then::Bare(_) => "no bare git",
+    };
+    format!("{then} {}", watched.path.display())
 }
 
 /// `rwx` and more: read, write, execute, change the tree, ioctl.

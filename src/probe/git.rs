@@ -31,7 +31,13 @@ const LONGEST_CONFIG: u64 = 1024 * 1024;
 /// written. Some of `protect` may be symbolic links.
 pub fn look(top: &Path, git_config: bool) -> Result<Option<Repository>> {
     let dot_git = top.join(".git");
-    let mut search = Search { git_config, dirs: BTreeSet::new(), protect: BTreeSet::new(), looked: 0 };
+    let mut search = Search {
+        git_config,
+        dirs: BTreeSet::new(),
+        protect: BTreeSet::new(),
+        absent: BTreeSet::new(),
+        looked: 0,
+    };
     let git_dir = match kind(&dot_git) {
         Some(kind) if kind.is_file() => {
             search.protect.insert(dot_git.clone());
@@ -50,7 +56,8 @@ pub fn look(top: &Path, git_config: bool) -> Result<Option<Repository>> {
     search.git_dir(&git_dir, 0)?;
     search.git_dir(&common_dir, 0)?;
     let protect = search.protect.into_iter().collect();
-    Ok(Some(Repository { work_tree: top.to_path_buf(), git_dir, common_dir, linked, protect }))
+    let absent = search.absent.into_iter().collect();
+    Ok(Some(Repository { work_tree: top.to_path_buf(), git_dir, common_dir, linked, protect, absent }))
 }
 
 /// A `.git` that leads nowhere: git refuses it, and nothing but the reference itself can be protected.
@@ -62,11 +69,12 @@ fn broken(top: &Path, search: Search) -> Repository {
         common_dir: nowhere,
         linked: false,
         protect: search.protect.into_iter().collect(),
+        absent: Vec::new(),
     }
 }
 
 /// As git decides: HEAD, and objects and refs here or in the common directory.
-fn is_git_dir(dir: &Path) -> bool {
+pub(crate) fn is_git_dir(dir: &Path) -> bool {
     let has = |name: &str| dir.join(name).is_dir();
     kind(&dir.join("HEAD")).is_some()
         && (has("objects") && has("refs") || kind(&dir.join("commondir")).is_some())
@@ -96,6 +104,7 @@ struct Search {
     /// Directories that were looked at, canonical.
     dirs: BTreeSet<PathBuf>,
     protect: BTreeSet<PathBuf>,
+    absent: BTreeSet<PathBuf>,
     looked: usize,
 }
 
@@ -106,8 +115,10 @@ impl Search {
             return Ok(());
         }
         let names = OBEYED.iter().chain(CONFIGURATION.iter().filter(|_| !self.git_config));
-        let paths = names.map(|name| dir.join(name)).filter(|path| kind(path).is_some());
-        self.protect.extend(paths.collect::<Vec<_>>());
+        for path in names.map(|name| dir.join(name)) {
+            let list = if kind(&path).is_some() { &mut self.protect } else { &mut self.absent };
+            list.insert(path);
+        }
         self.modules(&dir.join("modules"), depth + 1)?;
         for worktree in self.children(&dir.join("worktrees"))? {
             // The `.git` of a linked work tree, which says where its git directory is.
@@ -218,7 +229,7 @@ fn read(path: &Path, most: u64) -> Result<Option<Vec<u8>>> {
 }
 
 /// What stands at a path, links not followed.
-fn kind(path: &Path) -> Option<FileType> {
+pub(crate) fn kind(path: &Path) -> Option<FileType> {
     path.symlink_metadata().ok().map(|metadata| metadata.file_type())
 }
 

@@ -5,7 +5,8 @@ use super::{dir, git, walk};
 use crate::cli::{Command, Run, Shell};
 use crate::config::Policy;
 use crate::error::{Failure, Result};
-use crate::facts::{Descriptor, Entry, Facts, Found, Kind};
+use crate::facts::{Descriptor, Entry, Facts, Found, Kind, Missing};
+use crate::plan::watch::BARE;
 use crate::plan::{command, private, wanted};
 use crate::rules::glob;
 use crate::sys;
@@ -64,6 +65,7 @@ pub fn look(
     aliases(&mut facts, policy, cwd, home);
     protected(&mut facts, policy, names)?;
     super::programs::look(&mut facts, policy);
+    watched(&mut facts, policy);
     Ok(facts)
 }
 
@@ -159,7 +161,12 @@ fn add(facts: &mut Facts, path: PathBuf) {
     if facts.paths.contains_key(&path) {
         return;
     }
-    let found = find_below_canonical(facts, &path).unwrap_or_else(|| find_with_links(&path));
+    let plain = find_below_canonical(facts, &path);
+    let link = plain.is_none();
+    let found = plain.unwrap_or_else(|| find_with_links(&path));
+    if found.is_none() && link {
+        facts.missing.insert(path.clone(), missing(&path));
+    }
     if let Some(found) = found {
         facts.paths.insert(path, found);
     } else if let Some(closed) = closed_by(&path).and_then(|above| own_directory(above, facts.uid)) {
@@ -204,7 +211,15 @@ fn find_below_canonical(facts: &mut Facts, path: &Path) -> Option<Option<Found>>
         Some(false) => return None,
         Some(true) => {}
     }
-    let Ok(stat) = rustix::fs::lstat(path) else { return Some(None) };
+    let stat = match rustix::fs::lstat(path) {
+        Ok(stat) => stat,
+        Err(errno) => {
+            if errno == rustix::io::Errno::NOTDIR {
+                facts.missing.insert(path.to_path_buf(), None);
+            }
+            return Some(None);
+        }
+    };
     if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
         return None;
     }
@@ -236,26 +251,47 @@ fn kind_of(stat: &Stat) -> Kind {
 
 /// The symbolic links that looking `path` up goes through, outermost first.
 fn links_on(path: &Path) -> Vec<(PathBuf, PathBuf)> {
+    resolve(path).0
+}
+
+/// The same, and where they lead, whether that exists or not; a loop leads nowhere.
+fn resolve(path: &Path) -> (Vec<(PathBuf, PathBuf)>, Option<PathBuf>) {
     let mut links = Vec::new();
-    let mut todo: Vec<PathBuf> = vec![path.to_path_buf()];
+    let mut todo = path.to_path_buf();
     // As many as the kernel follows before it says ELOOP.
-    while let Some(path) = (links.len() < 40).then(|| todo.pop()).flatten() {
-        let mut at = PathBuf::from("/");
-        let components: Vec<_> = path.components().collect();
-        for (i, component) in components.iter().enumerate() {
-            match component {
-                Component::ParentDir => _ = at.pop(),
-                Component::Normal(name) => at.push(name),
-                _ => continue,
-            }
-            let Ok(text) = std::fs::read_link(&at) else { continue };
-            let target = at.parent().unwrap_or(Path::new("/")).join(&text);
-            links.push((at.clone(), text));
-            todo.push(components[i + 1..].iter().fold(target, |path, c| path.join(c)));
-            break;
+    while links.len() < 40 {
+        let Some((link, text, rest)) = first_link(&todo) else {
+            let real = todo.components().fold(PathBuf::from("/"), |mut real, component| {
+                match component {
+                    Component::ParentDir => _ = real.pop(),
+                    Component::Normal(name) => real.push(name),
+                    _ => {}
+                }
+                real
+            });
+            return (links, Some(real));
+        };
+        todo = link.parent().unwrap_or(Path::new("/")).join(&text).join(rest);
+        links.push((link, text));
+    }
+    (links, None)
+}
+
+/// The first symbolic link on a path, its text, and the part of the path after it.
+fn first_link(path: &Path) -> Option<(PathBuf, PathBuf, PathBuf)> {
+    let mut at = PathBuf::from("/");
+    let mut components = path.components();
+    while let Some(component) = components.next() {
+        match component {
+            Component::ParentDir => _ = at.pop(),
+            Component::Normal(name) => at.push(name),
+            _ => continue,
+        }
+        if let Ok(text) = std::fs::read_link(&at) {
+            return Some((at, text, components.as_path().to_path_buf()));
         }
     }
-    links
+    None
 }
 
 /// Words of the command that lie in a private place are shown there when they are files; so are files on stdin.
@@ -352,6 +388,39 @@ fn protected(facts: &mut Facts, policy: &Policy, names: Names) -> Result<()> {
         repository(facts, policy, &top)?;
     }
     Ok(())
+}
+
+/// What is not there and must not appear, or is to be said when it does.
+fn watched(facts: &mut Facts, policy: &Policy) {
+    let (cwd, home) = (facts.cwd.clone(), facts.home.clone());
+    let mut bases = wanted::writable_roots(policy, facts);
+    if bases.is_empty() {
+        return;
+    }
+    bases.extend([cwd.clone()].into_iter().chain(home.clone()));
+    bases.sort();
+    bases.dedup();
+    for path in wanted::watched_paths(policy, &cwd, home.as_deref(), &bases) {
+        add(facts, path.clone());
+        if facts.at(&path).is_none() && facts.missing_at(&path).is_none() {
+            facts.missing.insert(path.clone(), missing(&path));
+        }
+    }
+    facts.inside_repository = cwd.ancestors().skip(1).any(|above| git::kind(&above.join(".git")).is_some());
+    // Where there is a `.git` git looks no further; a repository that is one already has its own protection.
+    bases.retain(|base| git::kind(&base.join(".git")).is_none());
+    for base in bases.into_iter().filter(|base| !git::is_git_dir(base)) {
+        let lacks = BARE.iter().filter(|name| git::kind(&base.join(name)).is_none()).copied().collect();
+        facts.not_bare.push((base, lacks));
+    }
+}
+
+/// Where something that does not exist would appear. A path that goes through a file leads nowhere.
+fn missing(path: &Path) -> Option<Missing> {
+    let (links, real) = resolve(path);
+    let real = real?;
+    let there = real.ancestors().skip(1).find(|above| git::kind(above).is_some())?.to_path_buf();
+    there.is_dir().then_some(Missing { real, there, links })
 }
 
 fn repository(facts: &mut Facts, policy: &Policy, top: &Path) -> Result<()> {

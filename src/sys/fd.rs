@@ -18,6 +18,35 @@ pub fn set_close_on_exec(fd: RawFd) {
     }
 }
 
+/// Has the kernel send this process SIGIO whenever a name appears in the directory or goes away (dnotify). It must be open
+/// for reading, and stay open.
+pub fn tell_changes(directory: BorrowedFd<'_>) -> Result<()> {
+    // fcntl.h; the libc crate lacks them for musl.
+    const F_NOTIFY: libc::c_int = 1026;
+    const CREATE_DELETE_RENAME_AGAIN: libc::c_ulong = 0x4 | 0x8 | 0x10 | 0x8000_0000;
+    // SAFETY: fcntl takes two integers here.
+    let answer = unsafe { libc::fcntl(directory.as_raw_fd(), F_NOTIFY, CREATE_DELETE_RENAME_AGAIN) };
+    check(libc::c_long::from(answer)).map(drop)
+}
+
+/// Closes every descriptor from 3 on but these. Nothing that is closed may be used again: for a process that never returns.
+pub fn close_all_but(keep: &[RawFd]) {
+    let mut keep: Vec<RawFd> = keep.iter().copied().filter(|fd| *fd > 2).collect();
+    keep.sort_unstable();
+    let mut first = 3;
+    for last in keep.into_iter().map(|fd| fd - 1).chain([RawFd::MAX]) {
+        // SAFETY: three integers; the caller gives up what is closed.
+        if first <= last && unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } == -1 {
+            // Before 5.9.
+            for fd in first..=last.min(4096) {
+                // SAFETY: as above.
+                unsafe { libc::close(fd) };
+            }
+        }
+        first = last.saturating_add(2);
+    }
+}
+
 /// An inherited descriptor for inspection; it is not closed here.
 pub fn inherited(fd: RawFd) -> BorrowedFd<'static> {
     // SAFETY: inherited descriptors stay open for the life of the process: fence only marks them close-on-exec.

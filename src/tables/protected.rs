@@ -10,6 +10,8 @@ pub struct Protected {
     pub directory: bool,
     /// Where it is looked for.
     pub place: Where,
+    /// Something obeys it in the home directory without being told to: there it must not appear either.
+    pub by_itself: bool,
     /// Who runs what it says.
     pub why: &'static str,
 }
@@ -31,13 +33,13 @@ pub const SKIPPED: &[&str] = &["node_modules", ".git"];
 
 /// All of them.
 pub const PROTECTED: &[Protected] = &[
-    file(".gitconfig", "git obeys its aliases, pagers and fsmonitor"),
+    start_up(".gitconfig", "git obeys its aliases, pagers and fsmonitor"),
     file(".gitmodules", "git clones what it names"),
-    file(".bashrc", "bash runs it"),
-    file(".bash_profile", "bash runs it at login"),
-    file(".zshrc", "zsh runs it"),
-    file(".zprofile", "zsh runs it at login"),
-    file(".profile", "every login shell runs it"),
+    start_up(".bashrc", "bash runs it"),
+    start_up(".bash_profile", "bash runs it at login"),
+    start_up(".zshrc", "zsh runs it"),
+    start_up(".zprofile", "zsh runs it at login"),
+    start_up(".profile", "every login shell runs it"),
     file(".ripgreprc", "rg obeys it, --pre runs a program"),
     file(".mcp.json", "agents start the servers it names"),
     directory(".vscode", "editors run its tasks and settings"),
@@ -51,19 +53,23 @@ pub const PROTECTED: &[Protected] = &[
 ];
 
 const fn file(name: &'static str, why: &'static str) -> Protected {
-    Protected { name, directory: false, place: Where::Everywhere, why }
+    Protected { name, directory: false, place: Where::Everywhere, by_itself: false, why }
+}
+
+const fn start_up(name: &'static str, why: &'static str) -> Protected {
+    Protected { name, directory: false, place: Where::Everywhere, by_itself: true, why }
 }
 
 const fn directory(name: &'static str, why: &'static str) -> Protected {
-    Protected { name, directory: true, place: Where::Everywhere, why }
+    Protected { name, directory: true, place: Where::Everywhere, by_itself: false, why }
 }
 
 const fn home(name: &'static str, why: &'static str) -> Protected {
-    Protected { name, directory: true, place: Where::Home, why }
+    Protected { name, directory: true, place: Where::Home, by_itself: true, why }
 }
 
 const fn home_file(name: &'static str, why: &'static str) -> Protected {
-    Protected { name, directory: false, place: Where::Home, why }
+    Protected { name, directory: false, place: Where::Home, by_itself: true, why }
 }
 
 /// The names that are protected in one kind of place.

@@ -13,6 +13,7 @@ mod exec_argv;
 mod exec_path;
 mod files;
 mod git;
+mod guard;
 mod harness;
 mod lab;
 mod monitor;

@@ -2,7 +2,7 @@
 
 use fence::cli::{Command, Run};
 use fence::config::Policy;
-use fence::facts::{Engine, Entry, Facts, Found, Kind, Repository};
+use fence::facts::{Engine, Entry, Facts, Found, Kind, Missing, Repository};
 use fence::plan::{self, wanted};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -132,7 +132,8 @@ impl Host {
         protect.dedup();
         let linked = words.len() > 2;
         let work_tree = words[0].into();
-        self.facts.git.push(Repository { work_tree, git_dir, common_dir, linked, protect });
+        let absent = vec![git_dir.join("config.worktree")];
+        self.facts.git.push(Repository { work_tree, git_dir, common_dir, linked, protect, absent });
     }
 
     fn alias(&mut self, path: &str, other: &str) {
@@ -212,6 +213,15 @@ impl Host {
                     directory: matches!(node, Node::Directory),
                 };
                 facts.listings.insert(dir.clone(), entries.map(entry).collect());
+            }
+        }
+        let bases = wanted::writable_roots(policy, &facts);
+        for path in wanted::watched_paths(policy, &facts.cwd, facts.home.as_deref(), &bases) {
+            let there = path.ancestors().skip(1).find(|above| self.nodes.contains_key(*above));
+            if !facts.paths.contains_key(&path) && self.find(&path).is_none() && !bases.is_empty() {
+                let there = there.unwrap_or(Path::new("/")).to_path_buf();
+                let missing = Missing { real: path.clone(), there, links: Vec::new() };
+                facts.missing.insert(path, Some(missing));
             }
         }
         facts

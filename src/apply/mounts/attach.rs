@@ -1,9 +1,9 @@
 //! The two ways to mount: the descriptor calls (Linux 5.2, mount_setattr 5.12), and mount(2) with a walk that remounts
 //! each mount below. Which one is decided once.
 
-use super::open::open_below;
 use crate::error::Result;
 use crate::mountinfo;
+use crate::nofollow::open_below;
 use crate::sys::mount::{NODEV, NOEXEC, NOSUID, RDONLY, set_attributes};
 use rustix::fs::{CWD, OFlags, StatVfsMountFlags, fstatvfs, open};
 use rustix::io::Errno;
@@ -19,12 +19,16 @@ use std::path::{Path, PathBuf};
 
 type Answer<T> = std::result::Result<T, Errno>;
 
+/// A process's own descriptors, where its /proc is the host's.
+pub(super) const DESCRIPTORS: &str = "/proc/self/fd/";
+
 /// How this kernel mounts.
 pub(super) enum Attach {
     /// open_tree, mount_setattr, move_mount: attributes are set before anything shows.
     Descriptors,
-    /// mount(2), with the host's mount points: each below a bind is remounted with the flags it must have.
-    Remount(Vec<PathBuf>),
+    /// mount(2), with the host's mount points: each below a bind is remounted with the flags it must have. The text is where
+    /// this process finds its own descriptors.
+    Remount(Vec<PathBuf>, &'static str),
 }
 
 impl Attach {
@@ -38,7 +42,7 @@ impl Attach {
             super::failed("read /proc/self/mountinfo", errno)
                 .hint("this kernel needs a mounted /proc to set a sandbox up")
         })?;
-        Ok(Attach::Remount(mountinfo::points(&table)))
+        Ok(Attach::Remount(mountinfo::points(&table), DESCRIPTORS))
     }
 
     /// The host's whole tree over `/`, every mount of it with `flags`; a handle on its root.
@@ -50,13 +54,13 @@ impl Attach {
                 over_root(&tree)?;
                 Ok(tree)
             }
-            Attach::Remount(points) => {
+            Attach::Remount(points, own) => {
                 // Or what is mounted here would appear on the host.
                 mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
                 mount_bind_recursive("/", "/")?;
                 let root = top()?;
                 for point in points {
-                    remount(root.as_fd(), point, flags)?;
+                    remount(own, root.as_fd(), point, flags)?;
                 }
                 Ok(root)
             }
@@ -71,7 +75,7 @@ impl Attach {
                 over_root(&tree)?;
                 Ok(tree)
             }
-            Attach::Remount(_) => {
+            Attach::Remount(..) => {
                 mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
                 let data = CString::new("mode=755").map_err(|_| Errno::INVAL)?;
                 mount("tmpfs", "/", "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, Some(data.as_c_str()))?;
@@ -98,21 +102,21 @@ impl Attach {
                 onto(&tree, target)?;
                 Ok(tree)
             }
-            Attach::Remount(points) => {
-                let from = magic(source);
+            Attach::Remount(points, own) => {
+                let from = magic(own, source);
                 if recursive {
-                    mount_bind_recursive(&from, magic(target))?
+                    mount_bind_recursive(&from, magic(own, target))?
                 } else {
-                    mount_bind(&from, magic(target))?
+                    mount_bind(&from, magic(own, target))?
                 }
-                let top = over(target)?;
-                restrict(top.as_fd(), flags)?;
+                let top = over(own, target)?;
+                restrict(own, top.as_fd(), flags)?;
                 let below = points
                     .iter()
                     .filter_map(|p| p.strip_prefix(path).ok())
                     .filter(|p| !p.as_os_str().is_empty());
                 for point in below.filter(|_| recursive) {
-                    remount(top.as_fd(), point, flags)?;
+                    remount(own, top.as_fd(), point, flags)?;
                 }
                 Ok(top)
             }
@@ -127,7 +131,7 @@ impl Attach {
                 set_attributes(tree.as_fd(), RDONLY | NOSUID | NODEV, false)?;
                 onto(&tree, file)
             }
-            Attach::Remount(_) => mount_bind(magic(file), magic(file)),
+            Attach::Remount(_, own) => mount_bind(magic(own, file), magic(own, file)),
         }
     }
 
@@ -145,12 +149,12 @@ impl Attach {
                 onto(&tree, target)?;
                 Ok(tree)
             }
-            Attach::Remount(_) => {
+            Attach::Remount(_, own) => {
                 let data =
                     options.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",");
                 let data = CString::new(data).map_err(|_| Errno::INVAL)?;
-                mount(kind, magic(target), kind, mount_flags(flags), Some(data.as_c_str()))?;
-                over(target)
+                mount(kind, magic(own, target), kind, mount_flags(flags), Some(data.as_c_str()))?;
+                over(own, target)
             }
         }
     }
@@ -159,7 +163,7 @@ impl Attach {
     pub(super) fn restrict(&self, mount: BorrowedFd<'_>, flags: u64) -> Answer<()> {
         match self {
             Attach::Descriptors => set_attributes(mount, flags, false),
-            Attach::Remount(_) => restrict(mount, flags),
+            Attach::Remount(_, own) => restrict(own, mount, flags),
         }
     }
 }
@@ -194,21 +198,21 @@ fn top() -> Answer<OwnedFd> {
 }
 
 /// What was just mounted over `target`: its magic link leads there once more, through the mount.
-fn over(target: BorrowedFd<'_>) -> Answer<OwnedFd> {
-    let path = rustix::fs::readlinkat(CWD, magic(target), Vec::new())?;
+fn over(own: &str, target: BorrowedFd<'_>) -> Answer<OwnedFd> {
+    let path = rustix::fs::readlinkat(CWD, magic(own, target), Vec::new())?;
     let path = Path::new(OsStr::from_bytes(path.as_bytes()));
     let root = top()?;
     open_below(root.as_fd(), path)
 }
 
 /// A path that names an open descriptor, for calls that take no descriptor.
-fn magic(fd: BorrowedFd<'_>) -> String {
-    format!("/proc/self/fd/{}", fd.as_raw_fd())
+fn magic(own: &str, fd: BorrowedFd<'_>) -> String {
+    format!("{own}{}", fd.as_raw_fd())
 }
 
 /// Remounts the mount at `point` below `root`. One that can't be reached needs no flags: nobody inside can reach it either.
-fn remount(root: BorrowedFd<'_>, point: &Path, flags: u64) -> Answer<()> {
-    match open_below(root, point).and_then(|mount| restrict(mount.as_fd(), flags)) {
+fn remount(own: &str, root: BorrowedFd<'_>, point: &Path, flags: u64) -> Answer<()> {
+    match open_below(root, point).and_then(|mount| restrict(own, mount.as_fd(), flags)) {
         Err(Errno::NOENT | Errno::ACCESS | Errno::NOTCONN | Errno::STALE | Errno::LOOP | Errno::NOTDIR) => {
             Ok(())
         }
@@ -217,7 +221,7 @@ fn remount(root: BorrowedFd<'_>, point: &Path, flags: u64) -> Answer<()> {
 }
 
 /// Adds flags to those that a mount has: a remount without a locked one of them is refused.
-fn restrict(mount: BorrowedFd<'_>, flags: u64) -> Answer<()> {
+fn restrict(own: &str, mount: BorrowedFd<'_>, flags: u64) -> Answer<()> {
     let has = fstatvfs(mount)?.f_flag;
     let kept = [
         (StatVfsMountFlags::RDONLY, MountFlags::RDONLY),
@@ -230,7 +234,7 @@ fn restrict(mount: BorrowedFd<'_>, flags: u64) -> Answer<()> {
     ];
     let kept =
         kept.iter().filter(|(flag, _)| has.contains(*flag)).fold(MountFlags::empty(), |all, (_, f)| all | *f);
-    mount_remount(magic(mount), MountFlags::BIND | kept | mount_flags(flags), c"")
+    mount_remount(magic(own, mount), MountFlags::BIND | kept | mount_flags(flags), c"")
 }
 
 fn mount_flags(flags: u64) -> MountFlags {

@@ -5,17 +5,15 @@
 //! see the host's until `become_root`.
 
 mod attach;
-mod open;
 
 use super::failed;
 use crate::error::{Failure, Lacks, Result};
+use crate::nofollow::{make_directories, open_below, open_host};
 use crate::plan::mounts::Mount;
 use crate::sys::mount::{NODEV, NOEXEC, NOSUID, RDONLY};
 use crate::trace::Steps;
 use attach::Attach;
-pub(in crate::apply) use open::open_host;
-use open::{make_directories, open_below};
-use rustix::fs::{FileType, Mode, OFlags, fstat, openat, symlinkat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxAttributes, StatxFlags, fstat, openat, symlinkat};
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{chdir, chroot, fchdir, pivot_root};
@@ -52,7 +50,21 @@ const CHROOT: &str = "the root directory is no mount point, as after a plain chr
 const FORBIDDEN: &str =
     "mounting is forbidden here (AppArmor, SELinux or a container's seccomp profile); run fence as root";
 
-struct Tree {
+/// How what a mount protects stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cover {
+    /// The mount is there.
+    There,
+    /// It is not.
+    Lost,
+    /// There is nothing to protect.
+    Gone,
+    /// This kernel does not say (5.8 does): the mount table does.
+    Unknown,
+}
+
+/// The file system of a sandbox, for mounts to be made in it.
+pub(crate) struct Tree {
     attach: Attach,
     root: OwnedFd,
     /// The file system in memory that was mounted last, and where: most of what is made next is made in it.
@@ -64,6 +76,40 @@ struct Tree {
 }
 
 impl Tree {
+    /// The tree that is this process's root by now.
+    pub(crate) fn inside(by_descriptor: bool, own: &'static str) -> Result<Tree> {
+        let root = open_host(Path::new("/")).map_err(|e| failed("open the sandbox's root", e))?;
+        let attach = if by_descriptor { Attach::Descriptors } else { Attach::Remount(Vec::new(), own) };
+        Ok(Tree { attach, root, private: None, empty: None, null: None })
+    }
+
+    /// How what a mount protects stands by now; an error when nothing can be mounted there.
+    pub(crate) fn cover(&self, row: &Mount, path: &Path) -> Result<Cover> {
+        let file = match self.open(path) {
+            // Where openat2 is missing a link can't be opened.
+            Err(Errno::LOOP) if matches!(row, Mount::KeepLink(_)) => return Ok(Cover::Unknown),
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(Cover::Gone),
+            other => other.map_err(|e| cannot("cover", path, e))?,
+        };
+        let attributes = rustix::fs::statx(&file, "", AtFlags::EMPTY_PATH, StatxFlags::empty());
+        Ok(match attributes {
+            Ok(x) if x.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) => {
+                if x.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
+                    Cover::There
+                } else {
+                    Cover::Lost
+                }
+            }
+            _ => Cover::Unknown,
+        })
+    }
+
+    /// Makes a mount again that was lost. Masks that others would be copies of may be lost by now too.
+    pub(crate) fn again(&mut self, row: &Mount) -> Result<()> {
+        (self.empty, self.null) = (None, None);
+        self.carry_out(row)
+    }
+
     fn carry_out(&mut self, row: &Mount) -> Result<()> {
         match row {
             Mount::EmptyRoot | Mount::HostRoot { .. } => Ok(()),

@@ -1,4 +1,4 @@
-//! Opening without following: openat2(2) where the kernel has it (5.6), component by component below.
+//! Opening without following a symbolic link: openat2(2) where the kernel has it (5.6), component by component below.
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2};
 use rustix::io::Errno;
@@ -8,7 +8,7 @@ use std::path::{Component, Path};
 const HANDLE: OFlags = OFlags::PATH.union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
 
 /// A handle on a canonical path of the host's tree; a symbolic link anywhere in it is ELOOP.
-pub(in crate::apply) fn open_host(path: &Path) -> Result<OwnedFd, Errno> {
+pub(crate) fn open_host(path: &Path) -> Result<OwnedFd, Errno> {
     match openat2(CWD, path, HANDLE, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
         Err(Errno::NOSYS | Errno::PERM) => {
             walk(openat(CWD, "/", HANDLE | OFlags::DIRECTORY, Mode::empty())?, path)
@@ -18,7 +18,7 @@ pub(in crate::apply) fn open_host(path: &Path) -> Result<OwnedFd, Errno> {
 }
 
 /// The same in the new tree, whose root is `root`.
-pub(super) fn open_below(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errno> {
+pub(crate) fn open_below(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errno> {
     let relative = path.strip_prefix("/").unwrap_or(path);
     if relative.as_os_str().is_empty() {
         // `.` is looked up like any name, so it leads to what is mounted over the root by now.
@@ -47,7 +47,7 @@ fn walk(mut at: OwnedFd, path: &Path) -> Result<OwnedFd, Errno> {
 }
 
 /// `mkdir -p` in the new tree. Only the last directory gets `mode`; what exists stays as it is.
-pub(super) fn make_directories(root: BorrowedFd<'_>, path: &Path, mode: u32) -> Result<(), Errno> {
+pub(crate) fn make_directories(root: BorrowedFd<'_>, path: &Path, mode: u32) -> Result<(), Errno> {
     let names: Vec<_> = path.components().filter(|c| matches!(c, Component::Normal(_))).collect();
     let mut below: Option<OwnedFd> = None;
     for (i, name) in names.iter().enumerate() {

@@ -1,0 +1,220 @@
+//! Names that must not appear: looked for when their directory changes, and once more at the end.
+//!
+//! dnotify (fcntl(2), F_NOTIFY), not inotify: closing an inotify instance waits for a grace period of the kernel, some
+//! milliseconds, and that would be part of every launch.
+
+use super::quarantine::Quarantine;
+use crate::error::{Failure, Result};
+use crate::log::Log;
+use crate::plan::watch::{BARE, Then, Watched};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstat, openat, statat};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// Things that are moved aside before the run is ended: what makes more of them means harm.
+const MOST: usize = 100;
+/// Lines about single things; the rest is counted.
+const MOST_LINES: usize = 10;
+
+/// A directory that tells when it changes, and which one that is.
+struct Armed {
+    _open: OwnedFd,
+    identity: (u64, u64),
+}
+
+pub(super) struct Watcher<'p> {
+    watched: &'p [Watched],
+    /// Those of them that were there and that the host removed, and the places of masks: they are listened at.
+    gone: BTreeSet<PathBuf>,
+    /// `config` files of git directories that the command can't change, with their inode at the start.
+    configurations: Vec<(PathBuf, Option<(u64, u64)>)>,
+    /// git locked one of those.
+    locked: bool,
+    armed: BTreeMap<PathBuf, Armed>,
+    /// Some directory can't tell when it changes.
+    pub(super) deaf: bool,
+    quarantine: Quarantine,
+}
+
+/// Where something would appear, as far as it exists by now.
+struct Place {
+    directory: OwnedFd,
+    at: PathBuf,
+    /// What is there of it.
+    appeared: Option<std::ffi::OsString>,
+}
+
+impl<'p> Watcher<'p> {
+    pub(super) fn new(
+        watched: &'p [Watched],
+        configurations: Vec<PathBuf>,
+        quarantine: Quarantine,
+    ) -> Watcher<'p> {
+        let mut watcher = Watcher {
+            watched,
+            gone: BTreeSet::new(),
+            configurations: Vec::new(),
+            locked: false,
+            armed: BTreeMap::new(),
+            deaf: false,
+            quarantine,
+        };
+        watcher.configurations =
+            configurations.into_iter().map(|path| (path.clone(), watcher.identity(&path))).collect();
+        watcher
+    }
+
+    /// Looks at every name; what must not be there is moved aside.
+    pub(super) fn look(&mut self, log: &Log) -> Result<()> {
+        for watched in self.watched.iter().filter(|w| w.then != Then::Report) {
+            if watched.there && !self.gone.contains(&watched.path) {
+                continue;
+            }
+            // Told of changes before it is looked at, so that nothing falls between.
+            while let Some(place) = self.locate(watched) {
+                let known = self.arm(&place);
+                if let Some(name) = &place.appeared {
+                    self.move_aside(place.directory.as_fd(), &place.at, name, watched, log)?;
+                } else if known {
+                    break;
+                }
+            }
+        }
+        for n in 0..self.configurations.len() {
+            let lock = self.configurations[n].0.with_extension("lock");
+            self.locked |= self.identity(&lock).is_some();
+        }
+        Ok(())
+    }
+
+    /// The host removed something that a mount stood over: when it comes back, nobody can say who made it.
+    pub(super) fn is_gone(&mut self, path: PathBuf) {
+        self.listen(&path);
+        self.gone.insert(path);
+    }
+
+    /// Has the directory tell in which something is or would appear: of a file that is moved away its mount tells nothing.
+    pub(super) fn listen(&mut self, path: &Path) {
+        let there = Watched { path: path.into(), then: Then::Report, allow: String::new(), there: false };
+        while let Some(place) = self.locate(&there) {
+            if self.arm(&place) {
+                break;
+            }
+        }
+    }
+
+    /// Has the directory tell when it changes; whether it did so before.
+    fn arm(&mut self, place: &Place) -> bool {
+        let Ok(stat) = fstat(&place.directory) else { return true };
+        let identity = (stat.st_dev, stat.st_ino);
+        if self.armed.get(&place.at).is_some_and(|armed| armed.identity == identity) {
+            return true;
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let open = openat(&place.directory, ".", flags, Mode::empty());
+        match open.and_then(|open| crate::sys::fd::tell_changes(open.as_fd()).map(|()| open)) {
+            Ok(open) => {
+                self.armed.insert(place.at.clone(), Armed { _open: open, identity });
+                false
+            }
+            Err(_) => {
+                self.deaf = true;
+                true
+            }
+        }
+    }
+
+    fn move_aside(
+        &mut self,
+        directory: BorrowedFd<'_>,
+        at: &Path,
+        name: &OsStr,
+        watched: &Watched,
+        log: &Log,
+    ) -> Result<()> {
+        let Some(to) = self.quarantine.move_aside(directory, at, name)? else { return Ok(()) };
+        let path = at.join(name);
+        match self.quarantine.count() {
+            count if count > MOST => Err(Failure::new(format!(
+                "ended the command: it went on making {}, which must not appear",
+                path.display()
+            ))),
+            count if count > MOST_LINES => Ok(()),
+            _ => {
+                log.warn(&format!(
+                    "moved {} aside to {}: programs outside may run what it says; {}",
+                    path.display(),
+                    to.display(),
+                    watched.allow
+                ));
+                Ok(())
+            }
+        }
+    }
+
+    fn locate(&self, watched: &Watched) -> Option<Place> {
+        if let Then::Bare(lacked) = &watched.then {
+            let directory = self.quarantine.host(&watched.path).ok()?;
+            let appeared = bare(directory.as_fd(), lacked).map(Into::into);
+            return Some(Place { directory, at: watched.path.clone(), appeared });
+        }
+        let mut path = watched.path.as_path();
+        loop {
+            let (parent, name) = (path.parent()?, path.file_name()?);
+            if let Ok(directory) = self.quarantine.host(parent)
+                && fstat(&directory)
+                    .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+            {
+                let kind = kind(directory.as_fd(), name);
+                // A link on the way leads past the watch.
+                let counts = path == watched.path || kind == Some(FileType::Symlink);
+                let appeared = kind.filter(|_| counts).map(|_| name.to_os_string());
+                return Some(Place { directory, at: parent.to_path_buf(), appeared });
+            }
+            path = parent;
+        }
+    }
+
+    fn identity(&self, path: &Path) -> Option<(u64, u64)> {
+        let directory = self.quarantine.host(path.parent()?).ok()?;
+        let stat = statat(&directory, path.file_name()?, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        Some((stat.st_dev, stat.st_ino))
+    }
+
+    /// The last look, when nothing runs any more, and what is to be said.
+    pub(super) fn end(&mut self, log: &Log) -> Result<()> {
+        self.look(log)?;
+        let more = self.quarantine.count().saturating_sub(MOST_LINES);
+        if more > 0 {
+            log.warn(&format!("moved {more} more such files aside"));
+        }
+        let reported =
+            self.watched.iter().filter(|w| w.then == Then::Report && self.identity(&w.path).is_some());
+        let reported: Vec<String> = reported.map(|w| w.path.display().to_string()).take(MOST_LINES).collect();
+        if !reported.is_empty() {
+            log.warn(&format!(
+                "the command made {}: look at it before a program outside obeys it",
+                reported.join(", ")
+            ));
+        }
+        let unchanged = |(path, before): &(PathBuf, Option<(u64, u64)>)| self.identity(path) == *before;
+        if self.locked && self.configurations.iter().all(unchanged) {
+            log.warn("git's configuration is read-only for the command; filesystem.allowGitConfig opens it");
+        }
+        Ok(())
+    }
+}
+
+/// What of a faked repository was not there before, when all that git looks for is there.
+fn bare(directory: BorrowedFd<'_>, lacked: &[&'static str]) -> Option<&'static str> {
+    let has = |name: &str| kind(directory, OsStr::new(name)).is_some();
+    let whole = has("HEAD") && (has("commondir") || has("objects") && has("refs"));
+    BARE.into_iter().filter(|name| lacked.contains(name)).find(|name| whole && has(name))
+}
+
+fn kind(directory: BorrowedFd<'_>, name: &OsStr) -> Option<FileType> {
+    let stat = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    Some(FileType::from_raw_mode(stat.st_mode))
+}
