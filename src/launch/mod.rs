@@ -99,6 +99,7 @@ pub fn run(
             let status = wait::until_end(init, &ours, plan.new_session, &mut supervisor);
             // Init does this by itself, unless somebody killed it.
             spare.iter().for_each(|spare| tree::end(spare));
+            supervisor.finish();
             plan.scratch.iter().for_each(|path| _ = std::fs::remove_dir_all(path));
             // The end of the channel tells the guard that nothing runs any more.
             drop(to_guard);

@@ -4,7 +4,7 @@
 use super::Inside;
 use super::dial::first_of;
 use super::net::Net;
-use super::reactor::{Io, Way};
+use super::reactor::{Io, Result, Way};
 use super::relay::{reset, tunnel};
 use crate::error::describe;
 use rustix::net::sockopt::socket_error;
@@ -24,7 +24,7 @@ pub async fn inwards(net: Rc<Net>, client: Io, inside: Rc<Inside>, port: u16) {
         }
         Err(errno) => Err(errno),
     };
-    join(net, client, server, &format!("port {port} of the sandbox")).await;
+    join(net, client, server, true, &format!("port {port} of the sandbox")).await;
 }
 
 /// A client in the sandbox, for a port of the host's loopback.
@@ -33,14 +33,15 @@ pub async fn outwards(net: Rc<Net>, client: Io, port: u16) {
     if server.is_err() {
         server = first_of(&net, vec![Ipv6Addr::LOCALHOST.into()], port).await;
     }
-    join(net, client, server, &format!("port {port} of the host's loopback")).await;
+    join(net, client, server, false, &format!("port {port} of the host's loopback")).await;
 }
 
-async fn join(net: Rc<Net>, client: Io, server: super::reactor::Result<Io>, place: &str) {
+async fn join(net: Rc<Net>, client: Io, server: Result<Io>, inwards: bool, place: &str) {
     match server {
         Ok(server) => {
             super::dial::eager(&server);
-            _ = tunnel(&net.pipes, &client, &server).await;
+            let (sandbox, host) = if inwards { (&server, &client) } else { (&client, &server) };
+            _ = tunnel(&net.pipes, sandbox, host).await;
         }
         Err(errno) => {
             net.log.debug("fence", &format!("cannot connect to {place}: {}", describe(errno.raw_os_error())));

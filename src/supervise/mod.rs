@@ -31,10 +31,13 @@ use crate::plan::net::{Network, Purpose};
 use crate::wire::http::Answer;
 use net::{Net, accept};
 use reactor::{Io, Reactor, Stop};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Everything that the thread which serves the network needs.
 pub struct Service {
@@ -54,6 +57,7 @@ pub struct Service {
 pub struct Supervisor {
     /// None once its thread runs.
     service: Option<Service>,
+    running: Option<(Stop, JoinHandle<()>)>,
     exec: Option<Exec>,
     log: Arc<Log>,
 }
@@ -76,7 +80,7 @@ impl Supervisor {
             network: network.clone(),
             log: log.clone(),
         };
-        Supervisor { service: Some(service), exec: exec.cloned(), log }
+        Supervisor { service: Some(service), running: None, exec: exec.cloned(), log }
     }
 
     /// Processes inside will be traced.
@@ -116,24 +120,47 @@ impl Supervisor {
     pub fn start(&mut self) {
         let Some(service) = self.service.take() else { return };
         let log = service.log.clone();
-        let started = std::thread::Builder::new().name("network".into()).spawn(move || serve(service));
-        if let Err(why) = started {
-            log.warn(&format!("cannot start the thread of the proxies: {why}; connections are refused"));
+        let started = Stop::new().map_err(std::io::Error::from).and_then(|stop| {
+            let ours = stop.clone();
+            let thread = std::thread::Builder::new().name("network".into());
+            Ok((stop, thread.spawn(move || serve(service, ours))?))
+        });
+        match started {
+            Ok(running) => self.running = Some(running),
+            Err(why) => {
+                log.warn(&format!("cannot start the thread of the proxies: {why}; connections are refused"));
+            }
+        }
+    }
+
+    /// The sandbox has ended: what it sent last still goes out.
+    pub fn finish(&mut self) {
+        let mut fds: Vec<_> = self.watched().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+        let asked = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+        drop(fds);
+        if asked.is_ok_and(|count| count > 0) {
+            self.start();
+        }
+        if let Some((stop, thread)) = self.running.take() {
+            stop.now();
+            _ = thread.join();
         }
     }
 }
 
-/// Serves until the process ends.
-fn serve(service: Service) {
+/// The last bytes have so much time.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// Serves until `stop`.
+fn serve(service: Service, stop: Stop) {
     let log = service.log.clone();
-    if let Err(why) = serving(service) {
+    if let Err(why) = serving(service, stop) {
         log.warn(&format!("cannot start the proxies: {why}; connections are refused"));
     }
 }
 
-fn serving(service: Service) -> Result<()> {
+fn serving(service: Service, stop: Stop) -> Result<()> {
     let cannot = |errno: Errno| Failure::new("cannot watch sockets").errno(errno.raw_os_error());
-    let stop = Stop::new().map_err(cannot)?;
     let reactor = Reactor::new(stop).map_err(cannot)?;
     let net = Rc::new(Net::of(reactor.clone(), &service.network, service.log)?);
     for (purpose, port, socket) in service.listeners {
@@ -160,6 +187,6 @@ fn serving(service: Service) -> Result<()> {
             inbound::inwards(net, client, inside.clone(), port.port)
         }));
     }
-    reactor.run();
+    reactor.run(GRACE, || net.connections.get() == net.pipes.delivered.get());
     Ok(())
 }

@@ -69,7 +69,7 @@ struct Side {
 /// The executor: one per thread.
 pub struct Reactor {
     epoll: OwnedFd,
-    _stop: Stop,
+    stop: Stop,
     tasks: RefCell<Vec<Task>>,
     free_tasks: RefCell<Vec<usize>>,
     queue: RefCell<VecDeque<usize>>,
@@ -88,7 +88,7 @@ impl Reactor {
         epoll::add(&epoll, &*stop.0, epoll::EventData::new_u64(STOP), epoll::EventFlags::IN)?;
         Ok(Rc::new(Reactor {
             epoll,
-            _stop: stop,
+            stop,
             tasks: RefCell::default(),
             free_tasks: RefCell::default(),
             queue: RefCell::default(),
@@ -114,37 +114,45 @@ impl Reactor {
         self.queue.borrow_mut().push_back(id);
     }
 
-    /// Runs tasks until somebody calls [`Stop::now`].
-    pub fn run(&self) {
+    /// Runs tasks until somebody calls [`Stop::now`], then until `done` or for `grace`, and drops what is left of them.
+    pub fn run(&self, grace: Duration, done: impl Fn() -> bool) {
         let mut events: Vec<epoll::Event> = Vec::with_capacity(256);
-        while !self.turn(&mut events) {}
+        let stopped = |events: &[epoll::Event]| events.iter().any(|event| event.data.u64() == STOP);
+        while !stopped(&events) {
+            self.turn(&mut events, self.time_to_wait());
+        }
+        _ = epoll::delete(&self.epoll, &*self.stop.0);
+        let end = Instant::now() + grace;
+        let mut step = Duration::ZERO;
+        loop {
+            self.turn(&mut events, Some(step));
+            let quiet = events.is_empty() && self.queue.borrow().is_empty();
+            if quiet && done() || Instant::now() >= end {
+                break;
+            }
+            step = if quiet { Duration::from_millis(5) } else { Duration::ZERO };
+        }
         // A task holds sockets, and a socket the reactor: nobody else would break that circle.
         let tasks = std::mem::take(&mut *self.tasks.borrow_mut());
         drop(tasks);
     }
 
-    /// One round: the tasks that are queued now, then what the kernel has to tell. Whether to stop.
-    fn turn(&self, events: &mut Vec<epoll::Event>) -> bool {
+    /// One round: the tasks that are queued now, then what the kernel has to tell within this time.
+    fn turn(&self, events: &mut Vec<epoll::Event>, wait: Option<Duration>) {
         let now_queued = self.queue.borrow().len();
         for _ in 0..now_queued {
             let next = self.queue.borrow_mut().pop_front();
             next.into_iter().for_each(|id| self.poll_task(id));
         }
         events.clear();
-        let timeout = self.time_to_wait();
+        let wait = if self.queue.borrow().is_empty() { wait } else { Some(Duration::ZERO) };
+        let wait = wait.map(|t| Timespec { tv_sec: t.as_secs() as i64, tv_nsec: t.subsec_nanos().into() });
         // Interrupted, or out of kernel memory: the next round asks again.
-        if epoll::wait(&self.epoll, spare_capacity(events), timeout.as_ref()).is_err() {
-            return false;
-        }
-        let mut stop = false;
-        for event in events.iter() {
-            match event.data.u64() {
-                STOP => stop = true,
-                source => self.told(source as usize, event.flags),
-            }
+        _ = epoll::wait(&self.epoll, spare_capacity(events), wait.as_ref());
+        for event in events.iter().filter(|event| event.data.u64() != STOP) {
+            self.told(event.data.u64() as usize, event.flags);
         }
         self.wake_due();
-        stop
     }
 
     fn poll_task(&self, id: usize) {
@@ -185,13 +193,10 @@ impl Reactor {
         }
     }
 
-    fn time_to_wait(&self) -> Option<Timespec> {
-        let left = match self.timers.borrow().peek() {
-            _ if !self.queue.borrow().is_empty() => Duration::ZERO,
-            Some(Reverse((due, _))) => due.saturating_duration_since(Instant::now()),
-            None => return None,
-        };
-        Some(Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() })
+    /// None: until something happens.
+    fn time_to_wait(&self) -> Option<Duration> {
+        let timers = self.timers.borrow();
+        timers.peek().map(|Reverse((due, _))| due.saturating_duration_since(Instant::now()))
     }
 
     fn wake_due(&self) {

@@ -17,7 +17,7 @@ const IDLE: Duration = Duration::from_secs(4 * 3600);
 /// Taken at a time.
 const PIECE: usize = 256 * 1024;
 /// Pieces that one connection moves before others have their turn.
-const TURN: usize = 16;
+const TURN: usize = 4;
 /// Pipes at most; connections that find none copy.
 const PIPES: usize = 128;
 /// Pipes that wait for their next use.
@@ -39,6 +39,24 @@ pub struct Pipes {
     copy: RefCell<Vec<u8>>,
     /// This kernel has no splice for sockets.
     none: Cell<bool>,
+    /// Tunnels whose first side has ended and has had all delivered.
+    pub delivered: Cell<usize>,
+}
+
+/// One tunnel more of those, until it is dropped.
+struct Delivered<'a>(&'a Cell<usize>);
+
+impl<'a> Delivered<'a> {
+    fn new(count: &'a Cell<usize>) -> Self {
+        count.set(count.get() + 1);
+        Delivered(count)
+    }
+}
+
+impl Drop for Delivered<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 impl Pipes {
@@ -195,10 +213,17 @@ impl Half<'_> {
 }
 
 /// Both directions until both have ended. When one side ends, the other is told so and may go on; when one breaks, so does
-/// the other.
+/// the other. `a` is the side of the sandbox.
 pub async fn tunnel(pipes: &Pipes, a: &Io, b: &Io) -> Result<(), Fault> {
     let last = Cell::new(Instant::now());
-    let result = both(one_way(pipes, a, b, &last), one_way(pipes, b, a, &last)).await;
+    let mut delivered = None;
+    let outwards = async {
+        one_way(pipes, a, b, &last).await?;
+        delivered = Some(Delivered::new(&pipes.delivered));
+        Ok(())
+    };
+    let result = both(outwards, one_way(pipes, b, a, &last)).await;
+    drop(delivered);
     if result.is_err() {
         reset(a);
         reset(b);

@@ -57,7 +57,7 @@ fn proxies(allowed: &[&str], change: impl FnOnce(&mut Net) + Send + 'static) -> 
         change(&mut net);
         let listener = Io::new(&reactor, listener.into(), false).unwrap();
         reactor.spawn(accept(Rc::new(net), listener, Answer::busy().bytes(false, true), http::serve));
-        reactor.run();
+        reactor.run(Duration::ZERO, || true);
     });
     Proxies { http, stop, thread: Some(thread) }
 }

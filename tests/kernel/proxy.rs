@@ -251,3 +251,44 @@ print(talk(HTTP, f'GET http://{server}/ HTTP/1.1\\r\\nConnection: close\\r\\n\\r
         assert_eq!(run.out, "True [b'200', b'503']\nb'hello'\n", "{run:?}");
     }
 }
+
+#[test]
+fn what_was_sent_last_arrives() {
+    need!(program "python3");
+    for who in everybody() {
+        let world = World::new(who);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let port = address.port();
+        let policy = format!(
+            r#"{{"network": {{"allowLocalOutbound": true, "allowLocalOutboundPorts": [{port}], "allowedDomains": ["127.0.0.1"]}}}}"#
+        );
+        // At once to the port, where nothing is answered; and through a tunnel.
+        let at_once = "s = socket.create_connection((host, port))\n";
+        let tunnel = "\
+s = socket.create_connection(HTTP)
+s.sendall(f'CONNECT {server} HTTP/1.1\\r\\n\\r\\n'.encode())
+s.recv(100)
+";
+        for way in [at_once, tunnel, at_once, tunnel] {
+            let words = python(
+                &world,
+                &policy,
+                address,
+                &[],
+                &format!("{way}s.sendall(b'x' * 8000000)\nos._exit(0)\n"),
+            );
+            let receiving = std::thread::spawn({
+                let listener = listener.try_clone().unwrap();
+                move || {
+                    let mut bytes = Vec::new();
+                    let mut stream = listener.accept().unwrap().0;
+                    std::thread::sleep(std::time::Duration::from_millis(200));
+                    stream.read_to_end(&mut bytes).map(|_| bytes.len()).map_err(|e| (e, bytes.len()))
+                }
+            });
+            run(&world, &words);
+            assert_eq!(receiving.join().unwrap().unwrap(), 8_000_000, "{way}");
+        }
+    }
+}
