@@ -21,6 +21,7 @@ mod net_clients;
 mod network;
 mod old;
 mod poll;
+mod preflight;
 mod processes;
 mod programs;
 mod proxy;
