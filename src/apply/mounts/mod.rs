@@ -304,13 +304,13 @@ fn gone(errno: Errno, at: &Path) -> Result<()> {
 
 /// Makes the new root the process's root and lets go of the old one.
 fn become_root(root: &OwnedFd) -> Result<()> {
-    let enter = |e| failed("enter the sandbox's root", e);
+    let enter = |e| failed("enter the sandbox's root", e).unavailable();
     fchdir(root).map_err(enter)?;
     match pivot_root(".", ".") {
         Ok(()) => unmount(".", UnmountFlags::DETACH).map_err(|e| failed("detach the host's root", e))?,
         // The initramfs can't be pivoted away from (up to 6.19): the new root lies over it, and nothing keeps a
-        // descriptor or working directory below.
-        Err(Errno::INVAL) => chroot(".").map_err(enter)?,
+        // descriptor or working directory below. Docker's seccomp profile forbids the call, whatever the capabilities.
+        Err(Errno::INVAL | Errno::PERM) => chroot(".").map_err(enter)?,
         Err(errno) => return Err(enter(errno)),
     }
     chdir("/").map_err(enter)
