@@ -162,6 +162,7 @@ fn descriptor(value: &OsString) -> Result<i32> {
 #[derive(Default)]
 pub(super) struct Plain {
     json: bool,
+    apparmor: bool,
     help: bool,
 }
 
@@ -180,6 +181,13 @@ pub(super) static FEATURES: &[Flag<Plain>] = &[
         short: None,
         set: Set::Switch(|t, on| t.json = on),
         help: "As JSON",
+        group: "Output",
+    },
+    Flag {
+        long: "apparmor-profile",
+        short: None,
+        set: Set::Switch(|t, on| t.apparmor = on),
+        help: "Print the AppArmor profile that lets fence make user namespaces, for /etc/apparmor.d/fence",
         group: "Output",
     },
     HELP,
@@ -233,7 +241,7 @@ pub(super) fn features(words: Vec<OsString>) -> Result<Invocation> {
     if typed.help {
         return Ok(Invocation::Help(help::features()));
     }
-    Ok(Invocation::Features { json: typed.json })
+    Ok(Invocation::Features { json: typed.json, apparmor: typed.apparmor })
 }
 
 /// `fence supervise …`

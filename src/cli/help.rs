@@ -81,7 +81,7 @@ pub(super) fn seccomp() -> String {
 pub(super) fn features() -> String {
     page(
         "Asks the kernel for what this build needs of it: seccomp, Landlock, mount_setattr and namespaces.\n\n\
-         Usage:\n  fence features [--json]\n",
+         Usage:\n  fence features [--json | --apparmor-profile]\n",
         &sections(applets::FEATURES),
         "",
     )

@@ -34,6 +34,8 @@ pub enum Invocation {
     Features {
         /// `--json`
         json: bool,
+        /// `--apparmor-profile`
+        apparmor: bool,
     },
     /// `--version`
     Version,

@@ -232,7 +232,7 @@ fn information(typed: &Typed, page: fn() -> String) -> Option<Invocation> {
     match typed {
         Typed { help: true, .. } => Some(Invocation::Help(page())),
         Typed { version: true, .. } => Some(Invocation::Version),
-        Typed { features: true, json, .. } => Some(Invocation::Features { json: *json }),
+        Typed { features: true, json, .. } => Some(Invocation::Features { json: *json, apparmor: false }),
         Typed { templates: true, .. } => Some(Invocation::ListTemplates),
         _ => None,
     }

@@ -171,8 +171,11 @@ fn what_runs_nothing_comes_first() {
         fence(&["connect", "a.example", "22"]),
         Ok(Invocation::Connect { host: "a.example".into(), port: 22 })
     );
-    assert_eq!(fence(&["--linux-features"]), Ok(Invocation::Features { json: false }));
-    assert_eq!(fence(&["--linux-features", "--json"]), Ok(Invocation::Features { json: true }));
+    assert_eq!(fence(&["--linux-features"]), Ok(Invocation::Features { json: false, apparmor: false }));
+    assert_eq!(
+        fence(&["--linux-features", "--json"]),
+        Ok(Invocation::Features { json: true, apparmor: false })
+    );
     assert_eq!(fence(&["-h", "foo"]), Ok(Invocation::Help(help::run())));
     assert_eq!(fence(&["help", "plan"]), Ok(Invocation::Help(help::plan())));
     assert_eq!(fence(&["landlock", "-h"]), Ok(Invocation::Help(help::landlock())));
@@ -259,7 +262,7 @@ fn applets_by_sub_command_and_by_name() {
         expected
     );
     let named = |name: &str, word: &str| parse(vec![name.into(), word.into()]);
-    assert_eq!(named("fence-features", "--json"), Ok(Invocation::Features { json: true }));
+    assert_eq!(named("fence-features", "--json"), Ok(Invocation::Features { json: true, apparmor: false }));
     let expected =
         SuperviseCommand { notify_fd: 3, settings: None, template: None, command: vec!["make".into()] };
     assert_eq!(parse(vec!["fence-supervise".into(), "make".into()]), Ok(Invocation::Supervise(expected)));

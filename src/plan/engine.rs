@@ -76,6 +76,11 @@ pub(super) fn host(policy: &Policy, facts: &Facts, namespaces: u64, network: &Ne
     }
 }
 
+/// CAP_SYS_ADMIN: namespaces can be made without a user namespace.
+pub fn has_admin(facts: &Facts) -> bool {
+    facts.capable(SYS_ADMIN)
+}
+
 /// Whether a `CLONE_NEW*` flag is set.
 pub fn has(namespaces: u64, flag: i32) -> bool {
     namespaces & flag as u64 != 0

@@ -144,7 +144,8 @@ fn first_word(run: &Run) -> Option<&OsStr> {
     }
 }
 
-fn on_path(name: &OsStr) -> Option<PathBuf> {
+/// A program on PATH.
+pub fn on_path(name: &OsStr) -> Option<PathBuf> {
     if name.as_bytes().contains(&b'/') {
         return Some(PathBuf::from(name));
     }

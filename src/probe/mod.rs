@@ -2,6 +2,7 @@
 
 pub(crate) mod dir;
 pub mod engines;
+pub mod features;
 pub mod git;
 #[cfg(test)]
 mod glob_compat;

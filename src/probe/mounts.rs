@@ -13,6 +13,12 @@ pub struct Table {
     repeated: BTreeMap<Vec<u8>, usize>,
 }
 
+/// Whether `/` of this process is a mount point; after a plain chroot it is not.
+pub fn root_is_a_mount() -> bool {
+    let table = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
+    mountinfo::parse(&table).iter().any(|mount| mount.point == Path::new("/"))
+}
+
 impl Table {
     /// Reads this process's table; without /proc there is none.
     pub fn read() -> Table {

@@ -42,6 +42,16 @@ pub fn landlock_abi() -> u32 {
     answer.map_or(0, |abi| abi as u32)
 }
 
+/// Bits of the Landlock errors that this kernel has repaired; 0 where it does not say.
+pub fn landlock_errata() -> u32 {
+    const ERRATA: u32 = 2;
+    // SAFETY: as for the version.
+    let answer = check(unsafe {
+        libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0usize, ERRATA)
+    });
+    answer.map_or(0, |bits| bits as u32)
+}
+
 /// Fills `bytes` with random numbers of the kernel.
 pub fn random(bytes: &mut [u8]) -> Result<()> {
     // SAFETY: the buffer is valid for its length.

@@ -38,6 +38,15 @@ fn load(filter: &[Instruction], flags: u32) -> Result<libc::c_long> {
     })
 }
 
+/// Whether the kernel knows what a filter may answer (`SECCOMP_RET_*`).
+pub fn knows(action: u32) -> bool {
+    // SAFETY: the kernel reads one integer, which outlives the call.
+    let answer = check(unsafe {
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_GET_ACTION_AVAIL, 0u32, &raw const action)
+    });
+    answer.is_ok()
+}
+
 /// Whether filters can be installed: asked with a null program, which the kernel answers with EFAULT.
 pub fn available() -> bool {
     // SAFETY: the kernel checks the pointer itself and answers EFAULT.

@@ -32,3 +32,34 @@ fn a_writable_directory_is_writable_and_nothing_else_is() {
         assert!(!world.root.join("outside").exists());
     }
 }
+
+#[test]
+fn the_prober_says_what_works_in_the_words_that_scripts_read() {
+    for who in everybody() {
+        let world = World::new(who);
+        let ran = world.bare(world.fence(), ["--linux-features"]).ok();
+        for line in [
+            "Linux Sandbox Features:\n  Kernel: ",
+            "\n  Bubblewrap (bwrap): ",
+            "\n  Socat: ",
+            "\n  Network namespace (--unshare-net): true\n  Seccomp: true (log level: 2)\n",
+            "\nFeature Status:\n  ✓ Minimum requirements met (native)\n",
+            "  Capability  ",
+            "\nkernel ",
+        ] {
+            assert!(ran.out.contains(line), "{line:?} in {}", ran.out);
+        }
+        let abi = fence::sys::landlock_abi();
+        assert!(ran.out.contains(&format!("\n  Landlock: {} (ABI v{abi})\n", abi > 0)), "{}", ran.out);
+        let json = world.bare(world.fence(), ["features", "--json"]).ok().out;
+        assert!(
+            json.contains("\"engine\": \"native\"") && json.contains("\"name\": \"User namespace\""),
+            "{json}"
+        );
+        let profile = world.bare(world.fence(), ["features", "--apparmor-profile"]).ok().out;
+        assert!(
+            profile.contains("userns,") && profile.contains(world.fence().to_str().unwrap()),
+            "{profile}"
+        );
+    }
+}
