@@ -5,6 +5,7 @@ use crate::cli::Run;
 use crate::error::{Failure, Result};
 use crate::json::Json;
 use crate::monitor::event::Event;
+use crate::monitor::learn::Seen;
 use crate::monitor::report::{Report, Style};
 use crate::sys::time;
 use std::fs::{File, OpenOptions};
@@ -114,6 +115,16 @@ impl Log {
         let (clock, seconds) = time::now();
         let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
         self.lines(&report.take(event, &clock, seconds));
+    }
+
+    /// From now on hosts are remembered, for [`hosts`](Self::hosts).
+    pub fn learn(&self) {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner).learn();
+    }
+
+    /// Hosts that the proxies were asked for, with their ports; with a text where they denied that.
+    pub fn hosts(&self) -> Seen {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner).hosts()
     }
 
     /// The summary of a run that has ended.

@@ -4,6 +4,7 @@ pub mod config;
 pub mod connect;
 pub mod features;
 pub mod landlock;
+pub mod learn;
 pub mod run;
 pub mod seccomp;
 pub mod supervise;
@@ -20,6 +21,7 @@ use std::io::Write;
 pub fn dispatch(invocation: &Invocation, arguments: usize) -> Result<u8> {
     match invocation {
         Invocation::Run(run) => self::run::run(run, arguments),
+        Invocation::Learn { run, learn } => self::learn::run(run, learn, arguments),
         Invocation::Plan { run, json } => self::run::print_plan(run, *json),
         Invocation::Config(command) => config::run(command),
         Invocation::Landlock(command) => landlock::run(command),

@@ -7,8 +7,9 @@ use crate::facts::Facts;
 use crate::guard;
 use crate::launch::{self, Host};
 use crate::log::Log;
+use crate::monitor::advice::Advisor;
 use crate::monitor::ebpf::{Monitor, give_up};
-use crate::plan::{self, Note, Weight};
+use crate::plan::{self, Note, Plan, Watch, Weight};
 use crate::probe::{engines, host};
 use crate::rules::command;
 use crate::supervise;
@@ -74,14 +75,24 @@ fn attempt(
         }
         said.push(note.text.clone());
     }
-    // A filter without rules would allow everything: where there is no seccomp there is none.
-    let filter =
-        if plan.seccomp.is_empty() { Vec::new() } else { plan::bpf::compile(&plan.seccomp, Arch::HOST)? };
-    steps.mark("filter");
     let proxies = prepared.proxies.iter().map(OwnedFd::try_clone).collect::<std::io::Result<_>>();
     let proxies = proxies.map_err(|e| Failure::new(format!("cannot pass the proxies' sockets on: {e}")))?;
-    let host = Host { proxies, monitor: prepared.monitor.take(), log: log.clone() };
-    launch::run(&plan, &filter, arguments, host, steps)
+    let watch = (plan.watch != Watch::Nothing)
+        .then(|| supervise::watch::Watch::new(Advisor::new(&plan), log.clone(), None));
+    let host = Host { proxies, monitor: prepared.monitor.take(), watch, log: log.clone() };
+    carry_out(&plan, host, arguments, steps)
+}
+
+/// Runs the plan's command; its exit status.
+pub(super) fn carry_out(plan: &Plan, host: Host, arguments: usize, mut steps: Steps) -> Result<u8> {
+    // A filter without rules would allow everything: where there is no seccomp there is none.
+    let filter = match plan.seccomp.as_slice() {
+        [] => Vec::new(),
+        rules if plan.watch == Watch::Nothing => plan::bpf::compile(rules, Arch::HOST)?,
+        rules => plan::bpf::compile(&plan::seccomp::watched(rules, plan.watch), Arch::HOST)?,
+    };
+    steps.mark("filter");
+    launch::run(plan, &filter, arguments, host, steps)
 }
 
 /// `fence plan [--json] -- cmd…`
@@ -98,10 +109,8 @@ pub fn print_plan(run: &Run, json: bool) -> Result<u8> {
 
 fn prepare(run: &Run, log: &Log, steps: &mut Steps) -> Result<Prepared> {
     let env = Env::of_process()?;
-    let loaded = config::load(run.settings.as_deref(), run.template.as_deref(), &env, run.allow_degraded)?;
-    announce(&loaded, log);
+    let (loaded, unsure) = load(run, &env, log)?;
     steps.mark("config");
-    let unsure = command::check(&loaded.policy, &run.command)?;
     host::check_stdio()?;
     let home = env.home.as_deref().filter(|home| home.is_absolute());
     // What an earlier run left is moved away before anything is looked at.
@@ -122,6 +131,14 @@ fn prepare(run: &Run, log: &Log, steps: &mut Steps) -> Result<Prepared> {
     give_up();
     steps.mark("probe");
     Ok(prepared)
+}
+
+/// The configuration, once the command may run by it.
+pub(super) fn load(run: &Run, env: &Env, log: &Log) -> Result<(Loaded, command::Unsure)> {
+    let loaded = config::load(run.settings.as_deref(), run.template.as_deref(), env, run.allow_degraded)?;
+    announce(&loaded, log);
+    let unsure = command::check(&loaded.policy, &run.command)?;
+    Ok((loaded, unsure))
 }
 
 impl Prepared {

@@ -3,7 +3,8 @@
 use super::{Stage, failed, landlock, privileges};
 use crate::error::{Failure, Result, STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND};
 use crate::launch::message::Message;
-use crate::plan::{Plan, Reopen};
+use crate::plan::bpf::without_listener;
+use crate::plan::{Plan, Reopen, Watch};
 use crate::sys::{bpf, fd, process, seccomp, signal};
 use crate::trace::Steps;
 use rustix::fs::{FileType, Mode, OFlags, fstat, mkdir, open};
@@ -85,20 +86,33 @@ fn restrict(stage: &Stage<'_>, init: Pid, steps: &mut Steps) -> Result<()> {
 
 fn filter(stage: &Stage<'_>) -> Result<()> {
     let doing = "install the system call filter";
-    let Some(exec) = &stage.plan.exec else {
-        if !stage.filter.is_empty() {
-            seccomp::install(stage.filter).map_err(|e| failed(doing, e))?;
-        }
+    if stage.filter.is_empty() {
         return Ok(());
-    };
-    // This process has its own copy of init's memory, which said that nobody may look into it.
-    set_dumpable_behavior(DumpableBehavior::Dumpable)
-        .map_err(|e| failed("let the supervisor look into the process", e))?;
-    let listener = seccomp::install_with_listener(stage.filter, exec.killable).map_err(|e| {
-        failed("install the system call filter with a listener", e).hint(super::LISTENER_HINT)
-    })?;
-    stage.parent.send_with(&Message::Asking, &[listener.as_fd()]);
-    Ok(())
+    }
+    if let Some(exec) = &stage.plan.exec {
+        // This process has its own copy of init's memory, which said that nobody may look into it.
+        set_dumpable_behavior(DumpableBehavior::Dumpable)
+            .map_err(|e| failed("let the supervisor look into the process", e))?;
+        let listener = seccomp::install_with_listener(stage.filter, exec.killable).map_err(|e| {
+            failed("install the system call filter with a listener", e).hint(super::LISTENER_HINT)
+        })?;
+        stage.parent.send_with(&Message::Asking, &[listener.as_fd()]);
+        return Ok(());
+    }
+    if stage.plan.watch != Watch::Nothing {
+        match seccomp::install_with_listener(stage.filter, false) {
+            Ok(listener) => {
+                stage.parent.send_with(&Message::Asking, &[listener.as_fd()]);
+                return Ok(());
+            }
+            Err(e) if stage.plan.watch == Watch::Everything => {
+                return Err(failed("install the system call filter with a listener", e));
+            }
+            // Another listener is there. What is denied stays denied; it is not shown.
+            Err(_) => stage.parent.send(&Message::Asking),
+        }
+    }
+    seccomp::install(&without_listener(stage.filter)).map_err(|e| failed(doing, e))
 }
 
 /// Where no PID namespace ends the command with init: it dies with it all the same. After the last change of identity, which

@@ -20,6 +20,7 @@ pub(super) fn run() -> String {
         &sections(run::FLAGS),
         "Sub-commands (for a program of such a name write it after --):\n  \
          plan         Show what a run would do, and do nothing\n  \
+         learn        Run a command and write the configuration that it needs\n  \
          config       Show the configuration, or write a first one\n  \
          features     Show what a run needs of this system\n  \
          landlock     Apply Landlock rules alone, then run a command\n  \
@@ -43,6 +44,17 @@ pub(super) fn plan() -> String {
          Usage:\n  fence plan [--json] [FLAGS] [--] COMMAND [ARGUMENTS]\n",
         &sections(run::FLAGS),
         "",
+    )
+}
+
+/// `fence learn --help`
+pub(super) fn learn() -> String {
+    page(
+        "Runs a command with the file system writable and all hosts allowed, watches what it does, and writes the\n\
+         configuration that it needs. Keys, tokens and passwords stay hidden. Only for commands that you trust.\n\n\
+         Usage:\n  fence learn [-o FILE] [FLAGS] [--] COMMAND [ARGUMENTS]\n",
+        &sections(run::FLAGS),
+        "Example:\n  fence learn -- npm install && fence -- npm install\n",
     )
 }
 

@@ -15,6 +15,13 @@ pub enum Invocation {
         /// As JSON.
         json: bool,
     },
+    /// `fence learn [-o FILE] [flags] -- cmd…`: run, and write the configuration that the run needs.
+    Learn {
+        /// The run to learn from.
+        run: Run,
+        /// Where to, and how.
+        learn: Learn,
+    },
     /// `fence config …`
     Config(ConfigCommand),
     /// `fence landlock …`, `fence-landlock`, `fence --landlock-apply`
@@ -86,6 +93,17 @@ pub struct Run {
     pub keep_fds: Vec<i32>,
     /// `--allow-syscall NAME`: opened in the seccomp filter.
     pub allow_syscalls: Vec<String>,
+}
+
+/// `fence learn`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Learn {
+    /// `-o FILE`; fence.json here unless given.
+    pub output: Option<OsString>,
+    /// `--merge`: add to the file.
+    pub merge: bool,
+    /// `--enforce`: deny what the policy denies.
+    pub enforce: bool,
 }
 
 /// The command of a run.

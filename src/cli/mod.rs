@@ -24,7 +24,7 @@ pub use texts::version;
 use crate::error::{Failure, Result};
 
 /// Names that the original has, or that later work will fill.
-const NOT_IN_THIS_BUILD: [&str; 5] = ["import", "hooks", "completion", "__complete", "learn"];
+const NOT_IN_THIS_BUILD: [&str; 4] = ["import", "hooks", "completion", "__complete"];
 
 /// Reads a command line, the program's own name included.
 pub fn parse(argv: Vec<OsString>) -> Result<Invocation> {
@@ -73,6 +73,7 @@ fn sub_command(name: &str, before: Vec<OsString>, after: Vec<OsString>) -> Optio
     };
     Some(match name {
         "plan" => plan(all(before)),
+        "learn" => learn(all(before)),
         "config" => config::config(before, after),
         "landlock" => applets::landlock(all(before)),
         "seccomp" => applets::seccomp(all(before)),
@@ -91,9 +92,16 @@ fn plan(words: Vec<OsString>) -> Result<Invocation> {
     run::plan(typed, rest)
 }
 
+fn learn(words: Vec<OsString>) -> Result<Invocation> {
+    let mut typed = run::Typed::default();
+    let rest = flags::scan(run::FLAGS, words, &mut typed)?;
+    run::learn(typed, rest)
+}
+
 fn help_on(name: Option<&str>) -> Result<Invocation> {
     Ok(Invocation::Help(match name {
         Some("plan") => help::plan(),
+        Some("learn") => help::learn(),
         Some("config") => help::config(),
         Some("landlock") => help::landlock(),
         Some("seccomp") => help::seccomp(),

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use super::flags::{Flag, Rest, Set, quoted};
-use super::{Command, EngineChoice, Invocation, Layer, Run, Shell, help, port};
+use super::{Command, EngineChoice, Invocation, Layer, Learn, Run, Shell, help, port};
 use crate::error::{Failure, Result};
 
 /// The flags as typed; those that need no check are in `run` already.
@@ -19,6 +19,7 @@ pub(super) struct Typed {
     require: Vec<OsString>,
     keep_fds: Vec<OsString>,
     json: bool,
+    learn: Learn,
     version: bool,
     features: bool,
     templates: bool,
@@ -29,6 +30,7 @@ const COMMAND: &str = "Command";
 const POLICY: &str = "Policy";
 const SANDBOX: &str = "Sandbox";
 const OUTPUT: &str = "Output";
+const LEARN: &str = "Learning";
 const INFORMATION: &str = "Information";
 
 /// Every flag of a run.
@@ -171,6 +173,27 @@ pub(super) static FLAGS: &[Flag<Typed>] = &[
         group: OUTPUT,
     },
     Flag {
+        long: "output",
+        short: Some(b'o'),
+        set: Set::Value("FILE", |t, v| t.learn.output = given(v)),
+        help: "With learn: write this file instead of fence.json",
+        group: LEARN,
+    },
+    Flag {
+        long: "merge",
+        short: None,
+        set: Set::Switch(|t, on| t.learn.merge = on),
+        help: "With learn: add to the file, which is there already",
+        group: LEARN,
+    },
+    Flag {
+        long: "enforce",
+        short: None,
+        set: Set::Switch(|t, on| t.learn.enforce = on),
+        help: "With learn: deny as a run does, and learn from what was denied",
+        group: LEARN,
+    },
+    Flag {
         long: "list-templates",
         short: None,
         set: Set::Switch(|t, on| t.templates = on),
@@ -215,6 +238,7 @@ pub(super) fn invocation(typed: Typed, rest: Rest) -> Result<Invocation> {
     if typed.json {
         return Err(Failure::new("--json needs plan or --linux-features"));
     }
+    not_learning(&typed)?;
     Ok(Invocation::Run(run(typed, rest.words)?))
 }
 
@@ -223,8 +247,25 @@ pub(super) fn plan(typed: Typed, rest: Rest) -> Result<Invocation> {
     if let Some(information) = information(&typed, help::plan) {
         return Ok(information);
     }
+    not_learning(&typed)?;
     let json = typed.json;
     Ok(Invocation::Plan { run: run(typed, rest.words)?, json })
+}
+
+/// What `fence learn …` asks for.
+pub(super) fn learn(typed: Typed, rest: Rest) -> Result<Invocation> {
+    if let Some(information) = information(&typed, help::learn) {
+        return Ok(information);
+    }
+    let learn = typed.learn.clone();
+    Ok(Invocation::Learn { run: run(typed, rest.words)?, learn })
+}
+
+fn not_learning(typed: &Typed) -> Result<()> {
+    if typed.learn == Learn::default() {
+        return Ok(());
+    }
+    Err(Failure::new("--output, --merge and --enforce need learn"))
 }
 
 /// The flags that print something and run nothing; they win over all that follows.

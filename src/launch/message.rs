@@ -25,7 +25,8 @@ pub enum Message {
     Signal(i32),
     /// Init → launcher: the sockets that listen inside, in the plan's order, with the datagram.
     Listening,
-    /// The command's process → launcher: the listener of its filter, with the datagram. It waits until somebody answers there.
+    /// The command's process → launcher: the listener of its filter, with the datagram, or without where there can't be one.
+    /// The process waits until somebody answers there.
     Asking,
     /// Init → guard: the file system is whole; the namespaces come with the datagram.
     Built,

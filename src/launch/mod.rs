@@ -11,6 +11,7 @@ use crate::monitor::advice::Advisor;
 use crate::monitor::ebpf::{Monitor, Watching};
 use crate::plan::Plan;
 use crate::plan::bpf::Instruction;
+use crate::supervise::watch::Watch;
 use crate::supervise::{self, Supervisor};
 use crate::sys::process::{Fork, fork_into};
 use crate::sys::signal;
@@ -27,6 +28,8 @@ pub struct Host {
     pub proxies: Vec<OwnedFd>,
     /// Watches the command, where that was asked for and can be done.
     pub monitor: Option<Monitor>,
+    /// Answers the filter's listener, where the plan has one to show calls.
+    pub watch: Option<Watch>,
     /// Where events go.
     pub log: Arc<Log>,
 }
@@ -81,7 +84,7 @@ pub fn run(
         Fork::Parent(init) => {
             drop((theirs, answer, init_to_guard));
             steps.mark("clone");
-            let Host { proxies, monitor, log } = host;
+            let Host { proxies, monitor, watch: watcher, log } = host;
             // Before any thread is started: it is a fork.
             let guard = match guard_to_us.zip(guard_to_init) {
                 None => None,
@@ -95,7 +98,8 @@ pub fn run(
             steps.mark("guard");
             let watching = monitor.and_then(|monitor| watch(monitor, plan, &log));
             let mut supervisor =
-                Supervisor::new(&plan.network, plan.exec.as_ref(), log, proxies, inbound, ask);
+                Supervisor::new(&plan.network, plan.exec.as_ref(), log, proxies, inbound, ask)
+                    .watching(watcher);
             let status = wait::until_end(init, &ours, plan.new_session, &mut supervisor);
             // Init does this by itself, unless somebody killed it.
             spare.iter().for_each(|spare| tree::end(spare));

@@ -48,7 +48,7 @@ pub(super) fn until_end(
         while let Some((message, descriptors)) = (!gone).then(|| channel.receive_with()).flatten() {
             match message {
                 Message::Listening => supervisor.listening(descriptors),
-                Message::Asking => supervisor.judge_exec(descriptors),
+                Message::Asking => supervisor.asked(descriptors),
                 Message::Failed(why) => failure = Some(why),
                 Message::Stopped(_) => stop_too(channel),
                 Message::Gone => gone = true,

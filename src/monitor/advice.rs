@@ -6,7 +6,7 @@ use crate::plan::landlock::Row;
 use crate::plan::mounts::Mount;
 use crate::tables::arguments::Act;
 use crate::tables::landlock as rights;
-use crate::tables::syscalls::{Action, Rule};
+use crate::tables::syscalls::{Action, Arch, Rule};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -103,6 +103,12 @@ impl Advisor {
         denial.paths.iter().find_map(file).unwrap_or_else(|| {
             Advice::new("the kernel itself: permissions of the file, or rights that the command lacks", None)
         })
+    }
+
+    /// Whether the filter refuses the call with this number whatever its arguments are.
+    pub fn filters(&self, arch: Arch, number: u32) -> bool {
+        let is = |rule: &&Rule| rule.numbers.on(arch) == Some(number);
+        self.filter.iter().find(is).is_some_and(|rule| matches!(rule.action, Action::Refuse(_)))
     }
 
     fn filtered(&self, denial: Denial<'_>) -> Option<Advice> {

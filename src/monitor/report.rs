@@ -1,9 +1,10 @@
 //! Events → lines: which are shown, each distinct advice once, repeats counted, and a summary at the end. Pure.
 
 use super::event::{Event, Layer, Outcome, Subject};
+use super::learn::Seen;
 use crate::json::Json;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Distinct denials that are remembered; a command can't make fence grow without end.
 const REMEMBERED: usize = 4096;
@@ -28,8 +29,10 @@ pub struct Style {
 pub struct Report {
     style: Style,
     seen: BTreeMap<Key, Denial>,
-    advised: BTreeSet<String>,
+    advised: Seen,
     denials: u64,
+    /// Hosts that the proxies were asked for, where somebody wants to know; with a text where they denied that.
+    hosts: Option<Seen>,
 }
 
 /// What makes two denials the same: all but the process id.
@@ -52,9 +55,24 @@ impl Report {
         Report { style, ..Report::default() }
     }
 
+    /// From now on hosts are remembered.
+    pub fn learn(&mut self) {
+        self.hosts = Some(Seen::new());
+    }
+
+    /// Hosts that the proxies were asked for, with their ports; with a text where they denied that.
+    pub fn hosts(&self) -> Seen {
+        self.hosts.clone().unwrap_or_default()
+    }
+
     /// The lines that an event makes, at this time (`HH:MM:SS` and seconds since 1970).
     pub fn take(&mut self, event: &Event, clock: &str, seconds: i64) -> Vec<String> {
         let denied = matches!(event.outcome, Outcome::Denied);
+        if let (Some(hosts), Subject::Host(host), Layer::Http | Layer::Socks) =
+            (&mut self.hosts, &event.subject, event.layer)
+        {
+            hosts.insert(host.clone(), if denied { "denied" } else { "" }.to_string());
+        }
         if !self.shows(event) {
             return Vec::new();
         }
@@ -72,13 +90,13 @@ impl Report {
         let mut lines = vec![format!("{prefix} {clock} {}", event.line())];
         if let Some(advice) = advice(event).filter(|_| denied)
             && self.advised.len() < REMEMBERED
-            && !self.advised.contains(&advice)
+            && !self.advised.contains_key(&advice)
         {
             lines.push(format!("{prefix}   {advice}"));
             if self.style.github {
                 lines.push(warning(event, &advice));
             }
-            self.advised.insert(advice);
+            self.advised.insert(advice, String::new());
         }
         lines
     }
@@ -111,9 +129,10 @@ impl Report {
             return Vec::new();
         }
         let kinds = ["host", "path", "command", "call"].map(|kind| {
-            let distinct: BTreeSet<&Subject> =
-                self.seen.keys().map(|key| &key.subject).filter(|subject| subject.kind() == kind).collect();
-            (kind, distinct.len())
+            // In the order of the subject within each layer, so the same one twice stands side by side or is two layers' matter.
+            let mut last = None;
+            let subjects = self.seen.keys().map(|key| &key.subject).filter(|subject| subject.kind() == kind);
+            (kind, subjects.filter(|subject| last.replace(*subject) != Some(*subject)).count())
         });
         if self.style.json {
             let mut fields = vec![

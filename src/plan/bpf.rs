@@ -18,7 +18,7 @@ mod args;
 mod tests;
 
 use crate::error::{Failure, Result};
-use crate::tables::syscalls::{Action, Arch, ENOSYS, Errno, Rule, X32};
+use crate::tables::syscalls::{Action, Arch, ENOSYS, EPERM, Errno, Rule, X32};
 
 /// The kernel's limit (`BPF_MAXINSNS`).
 pub const MAX_INSTRUCTIONS: usize = 4096;
@@ -107,6 +107,15 @@ pub fn compile(rules: &[Rule], native: Arch) -> Result<Vec<Instruction>> {
     }
     program.reverse();
     Ok(program)
+}
+
+/// The same program where nobody can be asked: what it would ask about is refused.
+pub fn without_listener(program: &[Instruction]) -> std::borrow::Cow<'_, [Instruction]> {
+    let asks = give(USER_NOTIF);
+    if !program.contains(&asks) {
+        return program.into();
+    }
+    program.iter().map(|one| if *one == asks { refuse(EPERM) } else { *one }).collect()
 }
 
 /// All numbers of one architecture, cut where the action changes.

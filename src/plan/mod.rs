@@ -75,6 +75,8 @@ pub struct Plan {
     pub reopen: Vec<Reopen>,
     /// Made for the caller's ids in a user namespace (the caller is not root).
     pub map: Option<(u32, u32)>,
+    /// What the filter's listener shows.
+    pub watch: Watch,
     /// What a layer or rule does not give on this host.
     pub notes: Vec<Note>,
 }
@@ -84,6 +86,18 @@ impl Plan {
     pub fn owns_pids(&self) -> bool {
         engine::has(self.namespaces, libc::CLONE_NEWPID)
     }
+}
+
+/// What the filter's listener shows. Nothing of it is a verdict.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Watch {
+    /// There is none for that.
+    #[default]
+    Nothing,
+    /// Calls that the filter refuses.
+    Denials,
+    /// Those, and every call that names a file or an address: to learn from.
+    Everything,
 }
 
 /// A standard descriptor to replace by one of the same file on the sandbox's mount.
@@ -198,6 +212,7 @@ pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Plan> {
         watched: rules.watched,
         state: facts.state.clone(),
         nonce: facts.nonce.clone(),
+        watch: watch(run, facts),
         notes,
         mounts,
     })
@@ -207,6 +222,12 @@ pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Plan> {
 fn devices(policy: &Policy, facts: &Facts) -> Vec<PathBuf> {
     let named = private::allowed_devices(policy, facts).map(|(_, found)| found.real.clone());
     named.chain((policy.devices.mode == "host").then(|| "/dev".into())).collect()
+}
+
+/// What the eBPF monitor would show better stays with the filter's listener where there is no monitor.
+fn watch(run: &Run, facts: &Facts) -> Watch {
+    let missing = matches!(facts.monitor, Some(Err(_)));
+    if run.monitor && missing && facts.seccomp { Watch::Denials } else { Watch::Nothing }
 }
 
 /// All that is weaker than it looks, or good to know.

@@ -1,6 +1,8 @@
 //! Which system calls are judged, and how: the built-in table, what the engine needs, what the user asked for.
 
+use super::Watch;
 use crate::error::{Failure, Result};
+use crate::tables::arguments::{self, Act, Shown};
 use crate::tables::syscalls::{
     Action, BLOCKED, EPERM, EXEC, GROUP_KILL, HOST_IPC, HOST_PROCESSES, HOST_TREE, NO_INTERNET, NO_SOCKETS,
     NO_TRUNCATE, NO_UNIX, Numbers, Rule, all, find,
@@ -88,6 +90,32 @@ pub fn plan(options: &Options) -> Result<Vec<Rule>> {
         }
     }
     Ok(rules)
+}
+
+/// The rows as a filter has them whose listener shows calls: what would be refused asks too, and is refused there. To
+/// learn, every call asks that names a file or an address.
+pub fn watched(rules: &[Rule], watch: Watch) -> Vec<Rule> {
+    let mut rules = rules.to_vec();
+    if watch == Watch::Nothing {
+        return rules;
+    }
+    for rule in &mut rules {
+        if rule.action == Action::Refuse(EPERM) {
+            rule.action = Action::Notify;
+        }
+    }
+    if watch == Watch::Everything {
+        for (name, numbers) in all() {
+            let Shown { path, act, .. } = arguments::of(name);
+            let asks = path.is_some() && matches!(act, Act::Open(_) | Act::Write | Act::Name)
+                || name == "connect"
+                || name == "openat2";
+            if asks && !rules.iter().any(|rule| rule.name == name) {
+                rules.push(Rule { name, numbers, action: Action::Notify, why: "to learn from" });
+            }
+        }
+    }
+    rules
 }
 
 /// Adds a row in place of one with the same name.

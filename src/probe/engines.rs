@@ -72,7 +72,7 @@ pub fn try_out(plan: &Plan) -> Result<()> {
     // `/` is a directory: exec of it fails with 126 when all else worked.
     let network = plan::net::Network { inbound: Vec::new(), ..plan.network.clone() };
     let plan = Plan { argv: vec!["/".into()], network, exec: None, ..plan.clone() };
-    let host = launch::Host { proxies: Vec::new(), monitor: None, log: Log::plain().into() };
+    let host = launch::Host { proxies: Vec::new(), monitor: None, watch: None, log: Log::plain().into() };
     match launch::run(&plan, &[], 0, host, Steps::new("probe")) {
         Err(failure) if failure.status == STATUS_NOT_EXECUTABLE => Ok(()),
         Err(failure) => Err(failure),

@@ -14,6 +14,7 @@ pub mod relay;
 pub mod resolve;
 pub mod route;
 pub mod socks;
+pub mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ use crate::launch::message::Channel;
 use crate::log::Log;
 use crate::plan::exec::Exec;
 use crate::plan::net::{Network, Purpose};
+use crate::sys::notify::Notification;
 use crate::wire::http::Answer;
 use net::{Net, accept};
 use reactor::{Io, Reactor, Stop};
@@ -38,6 +40,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
+use watch::Watch;
 
 /// Everything that the thread which serves the network needs.
 pub struct Service {
@@ -59,6 +62,8 @@ pub struct Supervisor {
     service: Option<Service>,
     running: Option<(Stop, JoinHandle<()>)>,
     exec: Option<Exec>,
+    /// Answers the filter's listener; None once its thread runs.
+    watch: Option<Watch>,
     log: Arc<Log>,
 }
 
@@ -80,7 +85,7 @@ impl Supervisor {
             network: network.clone(),
             log: log.clone(),
         };
-        Supervisor { service: Some(service), running: None, exec: exec.cloned(), log }
+        Supervisor { service: Some(service), running: None, exec: exec.cloned(), watch: None, log }
     }
 
     /// Processes inside will be traced.
@@ -88,14 +93,37 @@ impl Supervisor {
         self.exec.is_some()
     }
 
-    /// Starts the thread that judges what is executed. Without it the kernel refuses every exec: the listener is closed.
-    pub fn judge_exec(&mut self, mut listener: Vec<OwnedFd>) {
-        let (Some(policy), Some(listener)) = (self.exec.clone(), listener.pop()) else { return };
-        let supervisor = ExecSupervisor::new(Arc::new(listener), policy, None, self.log.clone());
-        let thread = std::thread::Builder::new().name("exec".into());
-        if let Err(why) = thread.spawn(move || supervisor.run()) {
-            self.log
-                .warn(&format!("cannot start the exec supervisor's thread: {why}; nothing can be executed"));
+    /// Who answers the filter's listener about calls that are only shown.
+    #[must_use]
+    pub fn watching(mut self, watch: Option<Watch>) -> Supervisor {
+        self.watch = watch;
+        self
+    }
+
+    /// The filter's listener, if there can be one: a thread of its own answers. Without it the kernel refuses what is asked
+    /// about: the listener is closed.
+    pub fn asked(&mut self, mut listener: Vec<OwnedFd>) {
+        let watch = self.watch.take();
+        let Some(listener) = listener.pop().map(Arc::new) else {
+            self.log.warn(
+                "what the system call filter refuses can't be shown: another filter has the one listener",
+            );
+            return;
+        };
+        let serve: Box<dyn FnOnce() + Send> = match (self.exec.clone(), watch) {
+            (None, None) => return,
+            (None, Some(watch)) => Box::new(move || watch.serve(&listener)),
+            (Some(policy), watch) => {
+                let shared = listener.clone();
+                let other = watch.map(|watch| -> Box<dyn Fn(Notification) + Send> {
+                    Box::new(move |call| watch.answer(shared.as_fd(), &call))
+                });
+                let supervisor = ExecSupervisor::new(listener, policy, other, self.log.clone());
+                Box::new(move || _ = supervisor.run())
+            }
+        };
+        if let Err(why) = std::thread::Builder::new().name("listener".into()).spawn(serve) {
+            self.log.warn(&format!("cannot start the thread that answers the system call filter: {why}"));
         }
     }
 

@@ -210,21 +210,34 @@ pub fn announce(nonce: [u64; 2]) {
     }
 }
 
-/// A C string in another process's memory, up to `longest` bytes: empty when it can't be read.
-pub fn string_of(pid: u32, address: u64, longest: usize) -> Vec<u8> {
+/// Up to `longest` bytes of another process's memory: fewer where a page is missing.
+pub fn memory_of(pid: u32, address: u64, longest: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     while bytes.len() < longest {
         // To the end of the page: the next one may not be there.
-        let at = address as usize + bytes.len();
+        let at = (address as usize).wrapping_add(bytes.len());
         let mut piece = vec![0u8; (4096 - at % 4096).min(longest - bytes.len())];
         let here = libc::iovec { iov_base: piece.as_mut_ptr().cast(), iov_len: piece.len() };
         let there = libc::iovec { iov_base: at as *mut libc::c_void, iov_len: piece.len() };
         // SAFETY: `here` is memory of this stack's vector, valid for its length; `there` is checked by the kernel.
         let read = unsafe { libc::process_vm_readv(pid as i32, &raw const here, 1, &raw const there, 1, 0) };
         if read <= 0 {
+            break;
+        }
+        bytes.extend_from_slice(&piece[..read as usize]);
+    }
+    bytes
+}
+
+/// A C string in another process's memory, up to `longest` bytes; empty when its end can't be read.
+pub fn string_of(pid: u32, address: u64, longest: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while bytes.len() < longest {
+        let at = address.wrapping_add(bytes.len() as u64);
+        let piece = memory_of(pid, at, (4096 - at as usize % 4096).min(longest - bytes.len()));
+        if piece.is_empty() {
             return Vec::new();
         }
-        piece.truncate(read as usize);
         let end = piece.iter().position(|byte| *byte == 0);
         bytes.extend_from_slice(&piece[..end.unwrap_or(piece.len())]);
         if end.is_some() {

@@ -5,4 +5,5 @@ pub mod landlock;
 pub mod paths;
 pub mod programs;
 pub mod protected;
+pub mod secrets;
 pub mod syscalls;

@@ -216,3 +216,83 @@ fn a_job_of_github_gets_annotations_and_a_table() {
     let text = std::fs::read_to_string(table).unwrap();
     assert!(text.contains("| ebpf | mkdir: Read-only file system "), "{text}");
 }
+
+/// Without rights the filter's listener shows what the filter refuses, with its paths.
+#[test]
+fn refused_calls_are_shown_without_rights() {
+    need!(userns);
+    let Some(who) = everybody().into_iter().find(|who| who.uid != 0) else { return };
+    let world = World::new(who);
+    let victim = world.victim();
+    let victim = victim.to_str().unwrap();
+    for how in ["call", "int80"].iter().filter(|how| **how == "call" || cfg!(target_arch = "x86_64")) {
+        // The same answer with and without.
+        let plain = world.fenced("{}", [victim, how, "keyctl"]);
+        let ran = monitored(&world, &[], "{}", &[victim, how, "keyctl"]);
+        assert_eq!((plain.status, &plain.out), (ran.status, &ran.out), "{ran:?}");
+        assert!(ran.err.contains("✗ keyctl: Operation not permitted (victim, pid="), "{}", ran.err);
+        assert!(ran.err.contains("[fence:seccomp]   denied by the system call filter: "), "{}", ran.err);
+        assert!(ran.err.contains("to allow it: --allow-syscall keyctl"), "{}", ran.err);
+        assert!(ran.err.ends_with("[fence] 1 denial: 1 call\n"), "{}", ran.err);
+    }
+    // One listener serves both: what is executed is judged, what the filter refuses is shown.
+    let policy = r#"{"command": {"runtimeExecPolicy": "argv", "deny": ["sleep 3"]}}"#;
+    let script = "\"$0\" call keyctl; n=3; sleep $n; sleep 0";
+    let ran = monitored(&world, &[], policy, &["sh", "-c", script, victim]).ok();
+    assert!(ran.err.contains("✗ keyctl: Operation not permitted (victim, pid="), "{}", ran.err);
+    assert!(ran.err.contains("[fence:exec] ") && ran.err.contains("✗ sleep 3"), "{}", ran.err);
+    let ran = monitored(&world, &[], "{}", &["sh", "-c", "mount -t tmpfs none /mnt; exec true"]).ok();
+    assert!(ran.err.contains("✗ mount: Operation not permitted (mount, pid="), "{}", ran.err);
+    assert!(ran.err.contains(") none /mnt"), "{}", ran.err);
+}
+
+/// What was learnt from a run makes the same run pass, and no more than that.
+#[test]
+fn a_learnt_configuration_lets_the_same_command_pass() {
+    need!(userns);
+    for who in everybody() {
+        let world = World::new(who);
+        world.write("../home/.ssh/id", "secret");
+        let script = "set -e; mkdir -p ~/.cache/tool/a/b; echo x > ~/.cache/tool/a/b/f; echo x > here; mkdir sub; echo x > sub/f; \
+            echo x > /tmp/private; for n in 1 2 3 4 5 6; do mkdir -p ~/.cache/many/$n; done";
+        let command = ["sh", "-c", script];
+        let undo = || {
+            for path in [world.home().join(".cache"), world.work().join("sub"), world.work().join("here")] {
+                _ = std::fs::remove_dir_all(&path).or_else(|_| std::fs::remove_file(&path));
+            }
+            world.mkdir(world.home().join(".cache"));
+        };
+        undo();
+        world.fenced("{}", command).status(1);
+        let snoop = format!("{script}; cat ~/.ssh/id || true");
+        let ran = world.run(["learn", "-o", "learnt.json", "--", "sh", "-c", &snoop]).ok();
+        assert!(!ran.out.contains("secret"), "{ran:?}");
+        let text = std::fs::read_to_string(world.work().join("learnt.json")).unwrap();
+        assert!(text.contains("\".\"") && text.contains("\"~/.cache"), "{text}");
+        assert!(text.contains(".ssh/id (cat)") && text.lines().count() < 20, "{text}");
+        // Nothing of the whole home directory, and nothing above.
+        assert!(
+            !text.contains("\"~\"") && !text.contains(&format!("\"{}\"", world.root.display())),
+            "{text}"
+        );
+        undo();
+        world.mkdir(world.home().join(".cache/tool"));
+        world.mkdir(world.home().join(".cache/many"));
+        world.run(["-s", "learnt.json", "--", "sh", "-c", script]).ok();
+        world.run(["-s", "learnt.json", "--", "sh", "-c", "echo x > ~/other"]).status(2);
+
+        // A file that is there is added to, or left alone.
+        world.run(["learn", "-o", "learnt.json", "--", "true"]).status(125).says("it is there already");
+        world.run(["learn", "-o", "learnt.json", "--merge", "--", "sh", "-c", "mkdir ~/other"]).ok();
+        let more = std::fs::read_to_string(world.work().join("learnt.json")).unwrap();
+        assert!(more.contains("\"~/other\"") && more.contains("\".\""), "{more}");
+        world.run(["config", "show", "-s", "learnt.json"]).ok();
+
+        // Denied and learnt from all the same.
+        let ran =
+            world.run(["learn", "--enforce", "-o", "denied.json", "--", "sh", "-c", "echo x > ~/third"]);
+        assert_eq!(ran.status, 2, "{ran:?}");
+        let text = std::fs::read_to_string(world.work().join("denied.json")).unwrap();
+        assert!(text.contains("\"~/third\"") && !world.home().join("third").exists(), "{text}");
+    }
+}

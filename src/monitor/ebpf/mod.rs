@@ -15,11 +15,12 @@ mod queue;
 pub use privileges::give_up;
 
 use super::advice::Advisor;
+use super::call::{COMPAT, names};
 use crate::log::Log;
 use crate::sys::bpf::{self, MapKind};
 use crate::sys::{self, Result};
 use crate::tables::arguments;
-use decode::{Decoder, bits, names};
+use decode::{Decoder, bits};
 use programs::{LOST, Maps, NOT_FOLLOWED, Variant, process_exit, process_fork, sys_exit};
 use queue::{Queue, RING};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
@@ -81,7 +82,7 @@ impl Monitor {
         let maps = Maps {
             tasks: bpf::map(MapKind::Hash, 8, 8, TASKS)?,
             scratch: bpf::map(MapKind::PerCpuArray, 4, programs::SCRATCH, 1)?,
-            shown: bpf::map(MapKind::Array, 4, 4, 2 * programs::record::COMPAT)?,
+            shown: bpf::map(MapKind::Array, 4, 4, 2 * COMPAT)?,
             counters: bpf::map(MapKind::Array, 4, 8, 2)?,
             output: bpf::map(kind, key, key, entries)?,
         };

@@ -11,6 +11,7 @@
 //! registers, and the kernel has just read the path, so that it can be read here.
 
 use super::asm::{Program, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, Register, STACK, When, Width};
+use crate::monitor::call::COMPAT;
 use crate::sys::bpf::Instruction;
 use std::os::fd::OwnedFd;
 
@@ -62,7 +63,7 @@ pub(super) mod record {
     pub(crate) const PID: usize = 0;
     /// i64: what the call answered.
     pub(crate) const ANSWER: usize = 8;
-    /// u32: the call's number; 512 more in 32-bit code.
+    /// u32: the call's number; `call::COMPAT` more in 32-bit code.
     pub(crate) const NUMBER: usize = 16;
     /// u32: what is shown, see `shown`.
     pub(crate) const SHOWN: usize = 20;
@@ -76,8 +77,6 @@ pub(super) mod record {
     pub(crate) const SECOND: usize = 108;
     /// First text, then second.
     pub(crate) const TEXT: usize = 112;
-    /// Numbers of 32-bit calls begin here.
-    pub(crate) const COMPAT: u32 = 512;
 }
 
 /// What is shown of a call, as the programs read it: argument of the first path or address, argument of the second path in
@@ -250,7 +249,7 @@ fn fixed_fields(p: &mut Program, user: i32) {
         p.place(compat);
         arguments(p, W32, registers::ARGUMENTS_32);
         p.load(W32, R2, R8, registers::NUMBER);
-        p.plus(R2, record::COMPAT as i32);
+        p.plus(R2, COMPAT as i32);
         p.jump(done);
     }
     p.place(wide);
