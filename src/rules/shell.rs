@@ -361,6 +361,8 @@ mod tests {
             "{{,",
             "(( $(",
             "xargs -I",
+            "xargs --replace= ",
+            "xargs -I$ ",
             "find . -exec ",
             "sh -c ",
             "while ",

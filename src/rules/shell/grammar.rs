@@ -27,6 +27,9 @@ pub(super) struct Parser<'s> {
     pub(super) compound: bool,
 }
 
+/// The length of the longest reserved word.
+const LONGEST: usize = "function".len();
+
 pub(super) fn is_meta(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b';' | b'&' | b'|' | b'<' | b'>' | b'(' | b')')
 }
@@ -84,10 +87,27 @@ impl<'s> Parser<'s> {
 
     /// The word here, if it could be a reserved one: short, and ended by what ends words.
     fn keyword(&self) -> &'s str {
-        const LONGEST: usize = "function".len();
         let bytes = &self.text.as_bytes()[self.at..];
         let length = bytes.iter().take(LONGEST + 1).take_while(|b| !is_meta(**b)).count();
         self.text.get(self.at..self.at + length).unwrap_or_default()
+    }
+
+    /// A reserved word with a continued line in it or right after it. No one writes that but to hide something.
+    fn continued(&self) -> bool {
+        const RESERVED: &str =
+            "! { } if then else elif fi while until for do done case esac select function time coproc [[ ]]";
+        let (mut word, mut rest, mut continued) = (String::new(), &self.text.as_bytes()[self.at..], false);
+        loop {
+            match rest {
+                [b'\\', b'\n', after @ ..] => (continued, rest) = (true, after),
+                [byte, after @ ..] if !is_meta(*byte) && word.len() < LONGEST => {
+                    word.push(char::from(*byte));
+                    rest = after;
+                }
+                _ => break,
+            }
+        }
+        continued && RESERVED.split(' ').any(|reserved| reserved == word)
     }
 
     /// Pays for what is read: everything is bounded by what was granted at the start.
@@ -221,6 +241,9 @@ impl<'s> Parser<'s> {
         let mut alone = false;
         loop {
             self.blanks()?;
+            if self.continued() {
+                return Err("a reserved word is continued on the next line");
+            }
             if self.keyword() == "!" {
                 self.at += 1;
                 alone = true;
@@ -392,6 +415,7 @@ impl<'s> Parser<'s> {
             }
             match self.peek() {
                 None | Some(b';') => return Err("a compound command is not complete"),
+                _ if self.continued() => return Err("a reserved word is continued on the next line"),
                 Some(sign) if is_meta(sign) && !self.at_process_substitution() => self.at += 1,
                 Some(_) => drop(self.word()?),
             }
@@ -441,8 +465,15 @@ impl<'s> Parser<'s> {
                     let word = self.word()?;
                     piece.assignments.push(word.text);
                 } else {
+                    let start = self.at;
                     let word = self.word()?;
-                    piece.words.push(word);
+                    let continued = self.text[start..self.at].contains("\\\n");
+                    if continued && piece.words.is_empty() && super::assignment(word.text.as_ref()).is_some()
+                    {
+                        piece.assignments.push(word.text);
+                    } else {
+                        piece.words.push(word);
+                    }
                 }
                 end = self.at;
             }

@@ -175,14 +175,8 @@ fn wrapped(name: &str, arguments: &[Word], stdin: Option<&str>) -> Vec<Inner> {
         return vec![Inner::Words(split)];
     }
     if let Some(rest) = operands(wrapper, arguments).filter(|rest| !rest.is_empty()) {
-        let mut command = rest.to_vec();
-        if name == "xargs" {
-            let words = stdin.map(tokens).unwrap_or_default();
-            command.extend(words.into_iter().map(|text| Word { text, known: true }));
-            if stdin.is_none() {
-                command.push(Word { text: "…".into(), known: false });
-            }
-        }
+        let options = &arguments[..arguments.len() - rest.len()];
+        let command = if name == "xargs" { with_input(options, rest, stdin) } else { rest.to_vec() };
         found.push(match rest {
             [option, line, ..] if name == "flock" && matches!(option.text.as_str(), "-c" | "--command") => {
                 Inner::Line(line.text.clone())
@@ -191,6 +185,31 @@ fn wrapped(name: &str, arguments: &[Word], stdin: Option<&str>) -> Vec<Inner> {
         });
     }
     found
+}
+
+/// The command of `xargs` with the words that it reads: at the end, or where `-I` says.
+fn with_input(options: &[Word], command: &[Word], stdin: Option<&str>) -> Vec<Word> {
+    let mut command = command.to_vec();
+    let marker = options.iter().enumerate().find_map(|(at, word)| match word.text.as_str() {
+        "-I" => options.get(at + 1).map(|word| word.text.as_str()),
+        "-i" | "--replace" => Some("{}"),
+        text => text.strip_prefix("-I").or(text.strip_prefix("-i")).or(text.strip_prefix("--replace=")),
+    });
+    // A long text in many places would be no line any more; no program name is that long.
+    let short = stdin.filter(|text| text.len() <= 256);
+    match (marker.filter(|marker| !marker.is_empty()), stdin) {
+        (Some(marker), _) => {
+            for word in command.iter_mut().filter(|word| word.text.contains(marker)) {
+                word.text = word.text.replace(marker, short.map_or("$()", str::trim));
+                word.known &= short.is_some();
+            }
+        }
+        (None, Some(text)) => {
+            command.extend(tokens(text).into_iter().map(|text| Word { text, known: true }));
+        }
+        (None, None) => command.push(Word { text: "…".into(), known: false }),
+    }
+    command
 }
 
 fn joined(words: &[Word]) -> String {

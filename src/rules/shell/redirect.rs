@@ -55,6 +55,7 @@ impl Parser<'_> {
                     document.delimiter.push_str(&self.text[self.at + 1..][..length]);
                     self.at += length + 2;
                 }
+                b'\\' if self.ahead(1) == Some(b'\n') => self.at += 2,
                 b'\\' => {
                     document.literal = true;
                     self.at += 1;

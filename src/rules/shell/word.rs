@@ -163,9 +163,17 @@ impl Parser<'_> {
                 let rest = &self.text.as_bytes()[self.at + 1..];
                 self.at += 1 + rest.iter().take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count();
             }
-            _ => {
+            next => {
                 self.at += 1;
                 word.text.push('$');
+                if next == Some(b'\\') {
+                    let rest = self.text[self.at..].trim_start_matches("\\\n");
+                    let continued = self.text.len() - self.at > rest.len();
+                    if continued && rest.starts_with(['(', '{', '[', '\'', '"']) {
+                        return Err("a dollar sign is continued on the next line");
+                    }
+                    word.known &= !continued;
+                }
                 return Ok(());
             }
         }
@@ -192,7 +200,7 @@ impl Parser<'_> {
             }
             // Between double quotes, `'` is a quote in a pattern; in a default value it is one for bash, but not for dash.
             let operator = if self.peek() == Some(b':') { self.ahead(1) } else { self.peek() };
-            let unclear = in_quotes && matches!(operator, Some(b'-' | b'=' | b'?' | b'+'));
+            let unclear = in_quotes && matches!(operator, Some(b'-' | b'=' | b'?' | b'+' | b'\\'));
             self.until(b'}', in_quotes, unclear)?;
         }
         // A text that is read again as a line must not bring its commands a second time.
