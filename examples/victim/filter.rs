@@ -20,6 +20,23 @@ pub(crate) const ACTS: &[Act] = &[
         let errno = Errno::named(&a[0]).map_or_else(|| crate::number(&a[0]) as i32, |e| e.0);
         refuse(errno, &a[1], &a[3..])
     }),
+    // Stands in for a kernel before 5.19, which lacks SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV: the flags of seccomp(2) are its
+    // second argument.
+    ("without-killable", "-- COMMAND...", |a| {
+        let program = [
+            statement(LOAD, 0),
+            Statement { code: EQUAL, jt: 0, jf: 3, k: libc::SYS_seccomp as u32 },
+            statement(LOAD, 24),
+            Statement { code: 0x45, jt: 0, jf: 1, k: 1 << 5 },
+            statement(RETURN, ERRNO | libc::EINVAL as u32),
+            statement(RETURN, ALLOW),
+        ];
+        if install(&program).is_err() {
+            no_new_privs()?;
+            install(&program)?;
+        }
+        run(&a[1..])
+    }),
     // A process that has a listener already, which nobody reads.
     ("with-listener", "-- COMMAND...", |a| {
         no_new_privs()?;

@@ -53,6 +53,8 @@ fn ask(filter: &[bpf::Instruction], parent: &Channel) -> u8 {
         Ok(listener) => {
             parent.send_with(&Message::Connected(killable), &[listener.as_fd()]);
             _ = process::exec(NOWHERE, &[NOWHERE.into()], &[]);
+            // The stop may be asked for after the exec has failed: until the other side has seen it, or is gone.
+            parent.wait(10);
         }
         Err(errno) => parent.send(&Message::Connected(errno.raw_os_error())),
     }

@@ -41,12 +41,17 @@ fn race(world: &World, policy: &str, words: &[&str]) -> (u32, u32) {
     let mut all = vec![world.victim().to_str().unwrap().to_owned()];
     all.extend(words.iter().map(|word| word.to_string()));
     let ran = fenced(world, policy, &all.iter().map(String::as_str).collect::<Vec<_>>());
-    let line = ran.out.lines().last().unwrap_or_default().to_owned();
+    counts(ran)
+}
+
+/// How often the victim's race was denied, and how often what was forbidden ran.
+fn counts(ran: Ran) -> (u32, u32) {
+    assert_eq!(ran.status, 0, "{ran:?}");
+    let line = ran.out.lines().last().unwrap_or_default();
     let count = |name: &str| {
         let mut words = line.split(' ').skip_while(|word| *word != name);
         words.nth(1).and_then(|n| n.parse().ok()).unwrap_or_else(|| panic!("{ran:?}"))
     };
-    assert_eq!(ran.status, 0, "{ran:?}");
     (count("denied"), count("forbidden"))
 }
 
@@ -165,12 +170,13 @@ fn what_runs_is_what_was_judged() {
         for how in ["thread", "vm", "shared", "link"] {
             let other: &[&str] = if how == "link" { &[forbidden] } else { &[] };
             let words = |act, seconds| [&[act, how, seconds, victim, mark][..], other].concat();
-            // The attack works where nobody judges, and where the judge does not look again.
-            assert!(race(&world, NOTHING, &words("race", "1")).1 > 0, "{how}: nothing ran");
+            // The attack works where nobody judges, and where the judge does not look again; a busy machine needs more
+            // than one try.
+            let works = |act: &dyn Fn() -> (u32, u32)| (0..30).any(|_| act().1 > 0);
+            assert!(works(&|| race(&world, NOTHING, &words("race", "1"))), "{how}: nothing ran");
             if how != "link" {
-                let ran = world.bare(victim, words("race-unverified", "1")).ok();
-                assert!(!ran.out.contains("forbidden 0 "), "{how}: {ran:?}");
-                assert!(!ran.out.contains("denied 0 "), "{how}: {ran:?}");
+                let unverified = || counts(world.bare(victim, words("race-unverified", "1")));
+                assert!(works(&unverified), "{how}: a verdict without another look held");
             }
             _ = fs::remove_file(mark);
             let (denied, ran) = race(&world, TARGET, &words("race", &seconds));
@@ -205,6 +211,37 @@ fn execs_under_storms_end_as_they_should() {
             "seq 5000 | xargs echo | wc -w; seq 200 | xargs -P 32 -n 1 true && echo all",
         );
         assert_eq!(ran.out, "5000\nall\n", "{ran:?}");
+    }
+}
+
+#[test]
+fn the_order_of_calls_before_linux_5_19_works_too() {
+    for who in everybody() {
+        let world = World::new(who);
+        let policy = world.root.join("policy.json");
+        fs::write(&policy, TARGET).unwrap();
+        let (victim, fence) = (world.victim(), world.fence());
+        let victim = victim.to_str().unwrap();
+        let mark = world.work().join("mark");
+        let old = |words: &[&str]| {
+            let before = [fence.to_str().unwrap(), "-s", policy.to_str().unwrap(), "--", victim];
+            world.bare(victim, [&["without-killable", "--"][..], &before, words].concat())
+        };
+        for act in [
+            &["exec-failing", "50", "file"][..],
+            &["exec-under", "alarm", "50"],
+            &["exec-under", "kill", "50"],
+            &["exec-under", "stop", "50"],
+            &["exec-parallel", "8", "20"],
+            &["exec-threads", victim, "--", "x", "exit", "0"],
+        ] {
+            assert_eq!(old(act).ok().err, "", "{act:?}");
+        }
+        for how in ["thread", "vm", "shared"] {
+            let ran = old(&["race", how, "1", victim, mark.to_str().unwrap()]).ok();
+            assert!(ran.out.contains(" forbidden 0 ") && !ran.out.contains("denied 0 "), "{how}: {ran:?}");
+            assert!(!mark.exists(), "{how}");
+        }
     }
 }
 
