@@ -11,6 +11,12 @@ use std::time::{Duration, Instant};
 
 pub(crate) const ACTS: &[Act] = &[
     ("exec", "PATH -- WORDS...", |a| Err(execve(&c(&a[0]), &strings(&a[2..])))),
+    // From a process that says that nobody may look into it.
+    ("exec-undumpable", "PATH -- WORDS...", |a| {
+        // SAFETY: integers.
+        check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) })?;
+        Err(execve(&c(&a[0]), &strings(&a[2..])))
+    }),
     // By descriptor: execveat with an empty path.
     ("exec-fd", "PATH -- WORDS...", |a| {
         let file = std::fs::File::open(&a[0])?;

@@ -48,6 +48,15 @@ pub fn former_tid(tid: u32) -> Option<u32> {
 }
 
 /// The type of a request differs between C libraries.
+/// Reads another process's memory; shorter where it is not mapped further on.
+pub fn read(tid: u32, address: u64, bytes: &mut [u8]) -> Result<usize> {
+    let here = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
+    let there = libc::iovec { iov_base: address as *mut libc::c_void, iov_len: bytes.len() };
+    // SAFETY: the kernel writes to `bytes` only, at most its length; the other address is the other process's.
+    let read = unsafe { libc::process_vm_readv(tid as i32, &raw const here, 1, &raw const there, 1, 0) };
+    check(read as libc::c_long).map(|read| read as usize)
+}
+
 fn ask(request: u32, tid: u32, data: usize) -> Result<()> {
     // SAFETY: these requests take integers only.
     check(unsafe { libc::ptrace(request as _, tid as i32, 0usize, data) } as libc::c_long).map(drop)

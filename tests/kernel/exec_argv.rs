@@ -122,6 +122,7 @@ fn every_way_to_name_the_program_is_seen_through() {
             vec!["exec-memfd", victim, "--", "x", "target", "push", mark],
             vec!["exec-at", bin.to_str().unwrap(), "victim", "--", "x", "target", "push", mark],
             vec!["exec-nofollow", victim, "--", "x", "target", "push", mark],
+            vec!["exec-undumpable", victim, "--", "x", "target", "push", mark],
             vec!["exec-thread", victim, "--", "x", "target", "push", mark],
             vec!["exec-threads", victim, "--", "x", "target", "push", mark],
         ];
@@ -259,6 +260,28 @@ fn arguments_cannot_be_rewritten_afterwards() {
         let lines = "(echo a > /dev/stdout; echo b > /proc/self/fd/1) | cat\necho c > file\n\
                      (echo d > /dev/stdout) > other && cat file other\n";
         assert_eq!(script(&world, TARGET, lines).ok().out, "a\nb\nc\nd\n");
+    }
+}
+
+#[test]
+fn what_cannot_be_looked_into_cannot_be_executed() {
+    need!(root);
+    for who in everybody() {
+        let world = World::new(who);
+        let victim = world.victim();
+        let closed = world.root.join("bin/closed");
+        fs::copy(&victim, &closed).unwrap();
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o711)).unwrap();
+        let (victim, closed) = (victim.to_str().unwrap(), closed.to_str().unwrap());
+        let act = ["exec", closed, "--", "closed", "exit", "7"];
+        assert_eq!(world.bare(victim, act).status, 7);
+        let ran = fenced(&world, TARGET, &[&[victim][..], &act].concat());
+        if who.uid == 0 {
+            assert_eq!(ran.status, 7, "{ran:?}");
+        } else {
+            assert_eq!((ran.status, ran.out.as_str()), (1, "EPERM\n"), "{ran:?}");
+            assert!(ran.err.contains("its file may not be read"), "{ran:?}");
+        }
     }
 }
 

@@ -88,7 +88,15 @@ fn judge(tid: u32, path: &str, found: &Found, words: &[String], policy: &Exec, d
         let found = resolve::find(tid, libc::AT_FDCWD, program.as_bytes(), true).ok()?;
         return judge(tid, program, &found, &words[at..], policy, depth + 1);
     }
-    let (program, argument) = interpreter(&found.head()?)?;
+    let Some(head) = found.head() else {
+        // Nobody may look into a process of such a file either.
+        return Some(Denial::for_cause(
+            path,
+            words,
+            "its file may not be read, so what runs can't be verified",
+        ));
+    };
+    let (program, argument) = interpreter(&head)?;
     let program = String::from_utf8_lossy(&program).into_owned();
     let found = resolve::find(tid, libc::AT_FDCWD, program.as_bytes(), true).ok()?;
     let argument = argument.map(|argument| String::from_utf8_lossy(&argument).into_owned());

@@ -1,6 +1,7 @@
 //! An exec that waits for its verdict, read from its caller's memory: path, flags, `argv`.
 
 use crate::sys::notify::Notification;
+use crate::sys::ptrace;
 use crate::tables::syscalls::{Arch, EXEC};
 use rustix::io::Errno;
 use std::fs::File;
@@ -42,7 +43,7 @@ impl Request {
     pub(super) fn read(call: &Notification) -> Result<Request, Errno> {
         let narrow = arch(call) == Arch::I386;
         let at = EXEC[1].numbers.on(arch(call)) == u32::try_from(call.number).ok();
-        let mut memory = Memory::of(call.tid, narrow)?;
+        let mut memory = Memory { tid: call.tid, narrow, window: Vec::new(), at: 0 };
         let argument = |n: usize| if narrow { call.arguments[n] & 0xffff_ffff } else { call.arguments[n] };
         let (directory, first, flags) =
             if at { (argument(0) as i32, 1, argument(4) as i32) } else { (libc::AT_FDCWD, 0, 0) };
@@ -69,35 +70,42 @@ impl Request {
     }
 }
 
-/// A process's memory, read in pieces.
+/// Reads by the call that asks for the right to trace only; by /proc where a container forbids that call. There a file's
+/// owner counts too, and that of a process that nobody may look into is root.
+fn read(tid: u32, address: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
+    match ptrace::read(tid, address, bytes) {
+        Err(Errno::NOSYS | Errno::PERM) => {
+            let file = File::open(format!("/proc/{tid}/mem")).map_err(|e| errno(&e))?;
+            // What is not mapped is EIO there.
+            file.read_at(bytes, address).map_err(|e| match errno(&e) {
+                Errno::IO => Errno::FAULT,
+                other => other,
+            })
+        }
+        other => other,
+    }
+}
+
+/// A process's memory, read page by page.
 struct Memory {
-    file: File,
+    tid: u32,
     narrow: bool,
     window: Vec<u8>,
     at: u64,
 }
 
 impl Memory {
-    fn of(tid: u32, narrow: bool) -> Result<Memory, Errno> {
-        let file = File::open(format!("/proc/{tid}/mem")).map_err(|e| errno(&e))?;
-        Ok(Memory { file, narrow, window: Vec::new(), at: 0 })
-    }
-
     /// What stands at an address, at least one byte of it.
     fn from(&mut self, address: u64) -> Result<&[u8], Errno> {
-        const WINDOW: usize = 16 * 1024;
+        const PAGE: u64 = 4096;
         let held = address.checked_sub(self.at).filter(|skip| *skip < self.window.len() as u64);
         if held.is_none() {
-            self.window.resize(WINDOW, 0);
-            // A page that is not there ends the read early; at the first it is EFAULT, in /proc's words EIO.
-            let read = self.file.read_at(&mut self.window, address);
-            self.window.truncate(*read.as_ref().unwrap_or(&0));
             self.at = address;
-            match read {
-                Ok(0) => return Err(Errno::FAULT),
-                Err(e) if e.raw_os_error() == Some(libc::EIO) => return Err(Errno::FAULT),
-                Err(e) => return Err(errno(&e)),
-                Ok(_) => {}
+            self.window.resize((PAGE - address % PAGE) as usize, 0);
+            let read = read(self.tid, address, &mut self.window);
+            self.window.truncate(*read.as_ref().unwrap_or(&0));
+            if read? == 0 {
+                return Err(Errno::FAULT);
             }
         }
         Ok(&self.window[held.unwrap_or(0) as usize..])
