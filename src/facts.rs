@@ -76,6 +76,8 @@ pub struct Facts {
     /// Paths that must not appear, or whose appearance is to be said, and that do not exist: as asked for → where they would
     /// appear, if anywhere. Left out: plain names in directories that `canonical` knows.
     pub missing: BTreeMap<PathBuf, Option<Missing>>,
+    /// Unix sockets of the host outside the private places (real paths), where Landlock does not keep them out of reach.
+    pub sockets: Vec<PathBuf>,
     /// Directories that git does not take for a repository, and what they lack of what would make them one.
     pub not_bare: Vec<(PathBuf, Vec<&'static str>)>,
     /// The working directory lies in a git work tree whose top is a directory above.

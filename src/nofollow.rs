@@ -46,7 +46,8 @@ fn walk(mut at: OwnedFd, path: &Path) -> Result<OwnedFd, Errno> {
     Ok(at)
 }
 
-/// `mkdir -p` in the new tree. Only the last directory gets `mode`; what exists stays as it is.
+/// `mkdir -p` in the new tree. Only the last directory gets `mode`, unless that is private; what
+/// exists stays as it is.
 pub(crate) fn make_directories(root: BorrowedFd<'_>, path: &Path, mode: u32) -> Result<(), Errno> {
     let names: Vec<_> = path.components().filter(|c| matches!(c, Component::Normal(_))).collect();
     let mut below: Option<OwnedFd> = None;
@@ -54,7 +55,7 @@ pub(crate) fn make_directories(root: BorrowedFd<'_>, path: &Path, mode: u32) -> 
         let at = below.as_ref().map_or(root, AsFd::as_fd);
         let last = i + 1 == names.len();
         let name = Path::new(name.as_os_str());
-        match mkdirat(at, name, Mode::from_raw_mode(if last { mode } else { 0o755 })) {
+        match mkdirat(at, name, Mode::from_raw_mode(if last || mode & 0o077 == 0 { mode } else { 0o755 })) {
             Ok(()) | Err(Errno::EXIST) => {}
             // A read-only file system answers EROFS before EEXIST: fine when the directory is there.
             Err(Errno::ROFS) if rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW).is_ok() => {}

@@ -7,7 +7,7 @@ use super::wanted::{words, writable_roots};
 use super::watch::{self, Watched};
 use crate::cli::Run;
 use crate::config::Policy;
-use crate::facts::{Facts, Found, Kind, Repository};
+use crate::facts::{Engine, Facts, Found, Kind, Repository};
 use crate::rules::glob;
 use crate::tables::paths::{DEFAULT_READ, DEFAULT_READ_HOME};
 use crate::tables::protected::{self, Where};
@@ -105,6 +105,10 @@ pub struct Rules {
     pub warnings: Vec<String>,
     /// Rules that are not enforced.
     pub unenforced: Vec<String>,
+    /// Sockets of the host that may be connected to, or directories of such.
+    pub sockets: Vec<PathBuf>,
+    /// Sockets of the host that are hidden.
+    pub hidden_sockets: Vec<PathBuf>,
     /// Names that must not appear.
     pub watched: Vec<Watched>,
     /// Directories that must keep their places for these.
@@ -143,6 +147,7 @@ pub fn rules(policy: &Policy, run: &Run, facts: &Facts, exec: &Planned) -> Rules
     build.writable();
     build.shown_in_private(run);
     build.protected();
+    build.sockets();
     build.denied();
     exec.masks.iter().for_each(|program| build.put(program, Place::Mask, false));
     build.exposed(run);
@@ -433,6 +438,26 @@ impl Builder<'_> {
             .filter(|found| self.planted(found).is_none())
             .map(|found| found.real.clone())
             .collect()
+    }
+
+    /// Sockets of the host outside /run: those that are not allowed are hidden. Those in a private place that are allowed are
+    /// shown there.
+    fn sockets(&mut self) {
+        let facts = self.facts;
+        let allowed = self.allowed(&self.policy.network.allow_unix_sockets, "network.allowUnixSockets");
+        for found in &allowed {
+            if private::covers(&found.real) {
+                self.allow(found, Place::Read, "network.allowUnixSockets");
+            }
+            self.rules.sockets.push(found.real.clone());
+        }
+        // Without mounts Landlock and the filter say what can be connected to.
+        let hidden = facts.sockets.iter().filter(|_| facts.engine == Engine::Native);
+        for real in hidden.filter(|real| !allowed.iter().any(|a| real.starts_with(&a.real))) {
+            let found = Found { real: real.clone(), kind: Kind::Other, links: Vec::new(), nlink: 1 };
+            self.put(&found, Place::Mask, false);
+            self.rules.hidden_sockets.push(real.clone());
+        }
     }
 
     fn denied(&mut self) {

@@ -86,6 +86,11 @@ pub fn plan(
             row(path, rule.directory, rights::READ | rights::RESOLVE_UNIX | write);
         }
     }
+    if abi >= 9 {
+        for path in &rules.sockets {
+            row(path, true, rights::READ | rights::RESOLVE_UNIX);
+        }
+    }
     for path in &own {
         row(path, true, rights::READ | rights::write_fs(abi));
     }

@@ -248,7 +248,7 @@ fn notes(
     if let Some(Err(why)) = facts.monitor.as_ref().filter(|_| run.monitor) {
         notes.push(degraded(format!("--monitor cannot show what the kernel denies, such as files: {why}")));
     }
-    notes.extend(not_yet(policy));
+    notes.extend(not_yet(policy, facts));
     notes
 }
 
@@ -282,13 +282,11 @@ fn missing_layers(facts: &Facts) -> Vec<Note> {
 }
 
 /// What the policy asks for and this build does not do.
-fn not_yet(policy: &Policy) -> Vec<Note> {
+fn not_yet(policy: &Policy, facts: &Facts) -> Vec<Note> {
     let mut notes = Vec::new();
     let network = &policy.network;
-    if !network.allow_unix_sockets.is_empty() || network.allow_all_unix_sockets {
-        notes.push(degraded(
-            "network.allowUnixSockets has no effect in this build: sockets below /run stay hidden",
-        ));
+    if !network.allow_unix_sockets.is_empty() && facts.engine != Engine::Native {
+        notes.push(degraded("network.allowUnixSockets has no effect without a mount namespace"));
     }
     notes
 }

@@ -41,6 +41,8 @@ pub enum Mount {
     MaskDirectory(PathBuf),
     /// The null device on a mount that opens no devices, over a file whose content is denied: EACCES for everybody.
     MaskFile(PathBuf),
+    /// The same over a socket, whose server may be gone by now.
+    MaskSocket(PathBuf),
     /// A fresh procfs of the sandbox's PID namespace.
     Proc(PathBuf),
     /// A fresh devpts.
@@ -83,7 +85,9 @@ impl Mount {
     pub fn protects(&self) -> Option<&Path> {
         let path = match self {
             Mount::Bind { to, may_be_gone: true, .. } => to,
-            Mount::MaskDirectory(at) | Mount::MaskFile(at) | Mount::KeepLink(at) => at,
+            Mount::MaskDirectory(at) | Mount::MaskFile(at) | Mount::MaskSocket(at) | Mount::KeepLink(at) => {
+                at
+            }
             _ => return None,
         };
         let own = ["/dev", "/proc", "/sys"].iter().any(|top| path.starts_with(top));
@@ -150,6 +154,13 @@ pub fn table(rules: &Rules) -> Vec<Mount> {
         table.place(path, rule);
     }
     table.leave(|_| true);
+    for mount in &mut table.mounts {
+        if let Mount::MaskFile(at) = mount
+            && rules.hidden_sockets.contains(at)
+        {
+            *mount = Mount::MaskSocket(std::mem::take(at));
+        }
+    }
     table.mounts
 }
 

@@ -121,7 +121,7 @@ pub fn places(policy: &Policy, run: &Run, facts: &Facts, empty_root: bool) -> Ve
         ));
     }
     if there("/run") {
-        places.push((PathBuf::from("/run"), self::run(run, facts)));
+        places.push((PathBuf::from("/run"), self::run(policy, run, facts)));
     }
     if there("/var/run") {
         places.push((PathBuf::from("/var/run"), vec![tmpfs("/var/run", 0o755)]));
@@ -227,7 +227,10 @@ fn host_dev(facts: &Facts) -> Vec<Mount> {
 }
 
 /// A private /run: no sockets of the host's services, but for container engines where the caller asks for them.
-fn run(run: &Run, facts: &Facts) -> Vec<Mount> {
+fn run(policy: &Policy, run: &Run, facts: &Facts) -> Vec<Mount> {
+    if policy.network.allow_all_unix_sockets {
+        return vec![bind(Path::new("/run"), Path::new("/run"), false, true)];
+    }
     let mut mounts = vec![tmpfs("/run", 0o755)];
     let engines: Vec<PathBuf> = engines(facts.uid).filter(|_| run.services_on_host).collect();
     let kept = RUN_KEPT.iter().map(Path::new).chain(engines.iter().map(PathBuf::as_path));

@@ -177,7 +177,7 @@ pub fn line(mount: &Mount) -> String {
             )
         }
         Mount::MaskDirectory(at) => format!("hidden      {}/", at.display()),
-        Mount::MaskFile(at) => format!("hidden      {}", at.display()),
+        Mount::MaskFile(at) | Mount::MaskSocket(at) => format!("hidden      {}", at.display()),
         Mount::Proc(to) => format!("private     {} (procfs)", to.display()),
         Mount::Pts(to) => format!("private     {} (devpts)", to.display()),
         Mount::Directory { at, .. } => format!("directory   {}", at.display()),

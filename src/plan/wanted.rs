@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 /// caller's.
 pub fn literal_paths(policy: &Policy, run: &Run, uid: u32, cwd: &Path, home: Option<&Path>) -> Vec<PathBuf> {
     let fs = &policy.filesystem;
-    let lists = [&fs.allow_read, &fs.allow_execute, &fs.deny_read, &fs.allow_write, &fs.deny_write];
+    let sockets = &policy.network.allow_unix_sockets;
+    let lists = [&fs.allow_read, &fs.allow_execute, &fs.deny_read, &fs.allow_write, &fs.deny_write, sockets];
     let mut paths: Vec<PathBuf> = lists
         .into_iter()
         .flatten()
@@ -73,7 +74,8 @@ pub fn watched_paths(policy: &Policy, cwd: &Path, home: Option<&Path>, bases: &[
 /// The glob patterns of the policy, as written.
 pub fn glob_patterns(policy: &Policy) -> Vec<String> {
     let fs = &policy.filesystem;
-    let lists = [&fs.allow_read, &fs.allow_execute, &fs.deny_read, &fs.allow_write, &fs.deny_write];
+    let sockets = &policy.network.allow_unix_sockets;
+    let lists = [&fs.allow_read, &fs.allow_execute, &fs.deny_read, &fs.allow_write, &fs.deny_write, sockets];
     let mut patterns: Vec<String> =
         lists.into_iter().flatten().filter(|e| glob::is_glob(e)).cloned().collect();
     crate::order::set(&mut patterns);

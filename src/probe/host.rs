@@ -66,6 +66,10 @@ pub fn look(
     protected(&mut facts, policy, names)?;
     super::programs::look(&mut facts, policy);
     watched(&mut facts, policy);
+    // From ABI 9 on Landlock denies connecting to what is not allowed.
+    if facts.landlock_abi < 9 && !policy.network.allow_all_unix_sockets {
+        facts.sockets = super::sockets::look();
+    }
     Ok(facts)
 }
 

@@ -11,4 +11,5 @@ pub mod listener;
 pub mod mounts;
 mod programs;
 pub mod protected;
+mod sockets;
 pub mod walk;

@@ -30,6 +30,7 @@ mod scale;
 mod scratch;
 mod search;
 mod smoke;
+mod sockets;
 mod status;
 mod syscalls;
 mod twice;

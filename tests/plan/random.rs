@@ -182,7 +182,7 @@ impl<'a> Simulator<'a> {
             Mount::Bind { to, .. } | Mount::Tmpfs { to, .. } | Mount::Proc(to) | Mount::Pts(to) => {
                 (to, Shows::Other)
             }
-            Mount::MaskDirectory(at) | Mount::MaskFile(at) => (at, Shows::Other),
+            Mount::MaskDirectory(at) | Mount::MaskFile(at) | Mount::MaskSocket(at) => (at, Shows::Other),
             Mount::ReadOnlyPart(_) | Mount::KeepLink(_) => return Ok(()),
         };
         if !self.mounts.is_empty() && !self.there(at) && !at.starts_with("/run") {

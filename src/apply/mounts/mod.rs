@@ -131,6 +131,10 @@ impl Tree {
             }
             Mount::MaskDirectory(at) => self.mask_directory(at).or_else(|e| gone(e, at)),
             Mount::MaskFile(at) => self.mask_file(at).or_else(|e| gone(e, at)),
+            Mount::MaskSocket(at) => match self.mask_file(at) {
+                Err(Errno::NOENT) => Ok(()),
+                other => other.map_err(|e| cannot("hide the socket", at, e)),
+            },
             Mount::Proc(to) => self.fresh("proc", &[], to).map_err(|e| Failure {
                 lacks: Some(Lacks::Proc),
                 ..cannot("mount a private", to, e).hint(
@@ -256,7 +260,9 @@ impl Tree {
         let made = if parent.as_os_str().is_empty() {
             make(top, name)
         } else {
-            make_directories(top, parent, 0o755)?;
+            // Programs look whether their directory there is private.
+            let mode = if at.starts_with("/run/user") { 0o700 } else { 0o755 };
+            make_directories(top, parent, mode)?;
             make(open_below(top, parent)?.as_fd(), name)
         };
         match made {
@@ -332,7 +338,7 @@ fn name(row: &Mount) -> &'static str {
         Mount::EmptyRoot | Mount::HostRoot { .. } => "root",
         Mount::Bind { .. } => "bind",
         Mount::Tmpfs { .. } => "tmpfs",
-        Mount::MaskDirectory(_) | Mount::MaskFile(_) => "mask",
+        Mount::MaskDirectory(_) | Mount::MaskFile(_) | Mount::MaskSocket(_) => "mask",
         Mount::Proc(_) => "proc",
         Mount::Pts(_) => "devpts",
         Mount::Directory { .. } | Mount::File(_) | Mount::Text { .. } | Mount::Link { .. } => "make",
