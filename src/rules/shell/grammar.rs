@@ -468,7 +468,12 @@ impl<'s> Parser<'s> {
                     let start = self.at;
                     let word = self.word()?;
                     let continued = self.text[start..self.at].contains("\\\n");
-                    if continued && piece.words.is_empty() && super::assignment(word.text.as_ref()).is_some()
+                    let number = word.text.starts_with('{') || word.text.bytes().all(|b| b.is_ascii_digit());
+                    if continued && number && matches!(self.peek(), Some(b'<' | b'>')) {
+                        // It belongs to the redirection.
+                    } else if continued
+                        && piece.words.is_empty()
+                        && super::assignment(word.text.as_ref()).is_some()
                     {
                         piece.assignments.push(word.text);
                     } else {
