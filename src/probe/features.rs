@@ -122,6 +122,14 @@ pub fn look() -> Result<Features> {
         said(&asks, "a listener installs"),
         busy,
     );
+    let verdict = super::listener::try_it();
+    row(
+        "Exec verdicts",
+        "runtimeExecPolicy: \"argv\"",
+        Some(verdict.is_ok()),
+        verdict.map_or_else(|why| why, |_| "an exec was judged, traced and let go on".into()),
+        "",
+    );
     let abi = facts.landlock_abi;
     let details = if abi == 0 {
         "Linux 5.13 has it, if lsm= on its command line lists landlock".into()

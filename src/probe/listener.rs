@@ -17,7 +17,7 @@ const NOWHERE: &std::ffi::CStr = c"/proc/self/fence-tries-an-exec";
 ///
 /// # Errors
 /// What does not work, as a sentence.
-pub fn try_it() -> std::result::Result<bool, String> {
+pub(super) fn try_it() -> std::result::Result<bool, String> {
     let filter = bpf::compile(EXEC, Arch::HOST).map_err(|failure| failure.what)?;
     let (ours, theirs) = Channel::pair().map_err(|failure| failure.to_string())?;
     // In a user namespace, as the command of an ordinary user: its maker may trace what lives there.

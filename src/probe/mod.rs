@@ -7,7 +7,7 @@ pub mod git;
 #[cfg(test)]
 mod glob_compat;
 pub mod host;
-pub mod listener;
+mod listener;
 pub mod mounts;
 mod programs;
 pub mod protected;
