@@ -114,6 +114,8 @@ impl ExecSupervisor {
             }
             Judged::Passes(expected) => match self.let_go_on(&call, expected) {
                 Ok(()) | Err(Errno::SRCH) => None,
+                // Killed meanwhile.
+                Err(_) if !notify::is_valid(self.listener.as_fd(), call.id) => None,
                 Err(errno) => {
                     let path = String::from_utf8_lossy(&judge::path(&call).unwrap_or_default()).into_owned();
                     self.report(&Denial::for_cause(&path, &[], untraceable(errno)), call.tid);
@@ -181,10 +183,14 @@ impl ExecSupervisor {
         match denial {
             None => _ = ptrace::detach(tid),
             Some(denial) => {
+                // Only a fatal signal ends the stop: who was killed meanwhile shows nothing of what it was.
+                let stopped = ptrace::former_tid(tid).is_some();
                 if let Some(pid) = Pid::from_raw(tid as i32) {
                     _ = signal::send(pid, libc::SIGKILL);
                 }
-                self.report(&denial, tid);
+                if stopped {
+                    self.report(&denial, tid);
+                }
             }
         }
     }
