@@ -15,7 +15,7 @@ pub struct Call {
     pub name: String,
     /// What is shown of it.
     pub shown: Shown,
-    /// The process, by an id that /proc has; None: it can't be asked for anything.
+    /// The process, by an id that /proc has, which waits for an answer; None: it goes on, and can't be asked where it was.
     pub pid: Option<u32>,
     /// Its registers.
     pub arguments: [u64; 6],
@@ -62,7 +62,7 @@ pub fn name(names: &[&'static str], number: u32) -> String {
 }
 
 impl Call {
-    /// What it acts on. A relative path starts from a directory of the process; when that is gone it is shown as it was
+    /// What it acts on. A relative path starts from a directory of the process while that waits; else it is shown as it was
     /// given, and taken to start from `cwd`.
     pub fn target(&self, cwd: &Path) -> Target {
         let act = match self.shown.act {

@@ -47,7 +47,8 @@ impl Decoder {
         let name = call::name(&self.names, u32::from_ne_bytes(word(bytes, record::NUMBER)?));
         let pid_here = self.same_ids.then_some(pid);
         let texts = texts(bytes, &arguments, pid_here)?;
-        let call = Call { shown: arguments::of(&name), name, pid: pid_here, arguments, texts };
+        // The process has gone on meanwhile, and may be in another directory by now: nobody is asked where it was.
+        let call = Call { shown: arguments::of(&name), name, pid: None, arguments, texts };
         let process = text_of(bytes.get(record::NAME..record::NAME + 16)?);
         Some(call.denied(Layer::Ebpf, errno, &self.advisor).process(pid, process))
     }
