@@ -14,12 +14,12 @@ use std::time::{Duration, Instant};
 
 /// A tunnel through which nothing went for so long is closed.
 const IDLE: Duration = Duration::from_secs(4 * 3600);
-/// Taken at a time.
-const PIECE: usize = 256 * 1024;
+/// Taken at a time: large, so that a pass costs few wake-ups.
+const PIECE: usize = 1024 * 1024;
 /// Pieces that one connection moves before others have their turn.
 const TURN: usize = 4;
 /// Pipes at most; connections that find none copy.
-const PIPES: usize = 128;
+const PIPES: usize = 64;
 /// Pipes that wait for their next use.
 const IDLE_PIPES: usize = 8;
 /// The one buffer of those that copy.
