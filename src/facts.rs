@@ -108,6 +108,8 @@ pub struct Facts {
     pub first_word_on_path: bool,
     /// The caller's environment.
     pub environment: Vec<(OsString, OsString)>,
+    /// Sockets of the host's that have a file, where there is no mount namespace to hide them: device and inode.
+    pub unix_files: Vec<FileId>,
     /// The proxies' ports on the host's loopback, where the command is to have the host's network.
     pub host_proxy: Option<HostProxy>,
     /// The programs that rules on commands name, where they were found: by the word of the rule.

@@ -15,6 +15,7 @@ use crate::supervise::watch::{self, Lesson};
 use crate::tables::secrets::SECRETS;
 use crate::trace::Steps;
 use rustix::io::Errno;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
@@ -31,12 +32,13 @@ pub fn run(run: &Run, how: &Learn, arguments: usize) -> Result<u8> {
     host::check_stdio()?;
     crate::monitor::ebpf::give_up();
     let home = env.home.as_deref().filter(|home| home.is_absolute());
-    let planned = |policy: &Policy| -> Result<Plan> {
+    let planned = |policy: &Policy| -> Result<(Plan, Vec<OwnedFd>)> {
         let mut facts = host::look(policy, run, &env.cwd, home, &loaded.file_paths)?;
-        engines::first(run, policy, &mut facts)?;
-        engines::choose(run, policy, &mut facts)
+        let mut proxies = Vec::new();
+        engines::first(run, policy, &mut facts, &mut proxies)?;
+        Ok((engines::choose(run, policy, &mut facts, &mut proxies)?, proxies))
     };
-    let enforced = planned(&loaded.policy)?;
+    let (enforced, proxies) = planned(&loaded.policy)?;
     let lesson = Arc::new(Lesson {
         advisor: Advisor::new(&enforced),
         secrets: SECRETS.iter().filter_map(|name| home.map(|home| home.join(name))).collect(),
@@ -44,7 +46,10 @@ pub fn run(run: &Run, how: &Learn, arguments: usize) -> Result<u8> {
         own_ports: enforced.network.listeners.iter().map(|listener| listener.port).collect(),
         learned: Learned::default().into(),
     });
-    let mut plan = if how.enforce { enforced } else { planned(&widened(&loaded.policy, home.is_some()))? };
+    let (mut plan, proxies) = match how.enforce {
+        true => (enforced, proxies),
+        false => planned(&widened(&loaded.policy, home.is_some()))?,
+    };
     if plan.seccomp.is_empty() {
         return Err(Failure::new(
             "cannot learn on this kernel: it has no seccomp filters to watch calls with",
@@ -53,7 +58,7 @@ pub fn run(run: &Run, how: &Learn, arguments: usize) -> Result<u8> {
     plan.watch = Watch::Everything;
     log.learn();
     let watch = watch::Watch::new(Advisor::new(&plan), log.clone(), Some(lesson.clone()));
-    let host = Host { proxies: Vec::new(), monitor: None, watch: Some(watch), log: log.clone() };
+    let host = Host { proxies, monitor: None, watch: Some(watch), log: log.clone() };
     let status = carry_out(&plan, host, arguments, Steps::new("parent"))?;
     log.end();
     let mut learned = lesson.learned.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -42,7 +42,7 @@ pub fn run(run: &Run, arguments: usize) -> Result<u8> {
         let answer = attempt(run, &mut prepared, arguments, &log, &mut said, steps);
         match answer {
             Err(failure) if failure.lacks.is_some() => {
-                engines::next(run, &prepared.policy, &mut prepared.facts, failure)?;
+                engines::next(run, &prepared.policy, &mut prepared.facts, &mut prepared.proxies, failure)?;
                 prepared.load_monitor(run);
             }
             status => {
@@ -101,7 +101,7 @@ pub(super) fn carry_out(plan: &Plan, host: Host, arguments: usize, mut steps: St
 /// As `run`, up to the point where the command would start.
 pub fn print_plan(run: &Run, json: bool) -> Result<u8> {
     let mut prepared = prepare(run, &Log::open(run)?, &mut Steps::new("parent"))?;
-    let mut plan = engines::choose(run, &prepared.policy, &mut prepared.facts)?;
+    let mut plan = engines::choose(run, &prepared.policy, &mut prepared.facts, &mut prepared.proxies)?;
     plan.notes.extend(prepared.unsure);
     let text = if json { plan::show::json(&plan).pretty() + "\n" } else { plan::show::text(&plan) };
     super::print(&text)
@@ -124,7 +124,7 @@ fn prepare(run: &Run, log: &Log, steps: &mut Steps) -> Result<Prepared> {
         facts.host_proxy = Some(proxy);
         proxies = made;
     }
-    engines::first(run, &loaded.policy, &mut facts)?;
+    engines::first(run, &loaded.policy, &mut facts, &mut proxies)?;
     let unsure = unchecked(unsure).collect();
     let mut prepared = Prepared { policy: loaded.policy, facts, proxies, monitor: None, unsure };
     prepared.load_monitor(run);

@@ -89,11 +89,14 @@ fn filter(stage: &Stage<'_>) -> Result<()> {
     if stage.filter.is_empty() {
         return Ok(());
     }
-    if let Some(exec) = &stage.plan.exec {
-        // This process has its own copy of init's memory, which said that nobody may look into it.
-        set_dumpable_behavior(DumpableBehavior::Dumpable)
-            .map_err(|e| failed("let the supervisor look into the process", e))?;
-        let listener = seccomp::install_with_listener(stage.filter, exec.killable).map_err(|e| {
+    let exec = stage.plan.exec.as_ref().map(|exec| exec.killable);
+    if let Some(killable) = exec.or(stage.plan.broker.as_ref().map(|broker| broker.killable)) {
+        if exec.is_some() {
+            // This process has its own copy of init's memory, which said that nobody may look into it.
+            set_dumpable_behavior(DumpableBehavior::Dumpable)
+                .map_err(|e| failed("let the supervisor look into the process", e))?;
+        }
+        let listener = seccomp::install_with_listener(stage.filter, killable).map_err(|e| {
             failed("install the system call filter with a listener", e).hint(super::LISTENER_HINT)
         })?;
         stage.parent.send_with(&Message::Asking, &[listener.as_fd()]);

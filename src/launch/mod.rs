@@ -97,9 +97,7 @@ pub fn run(
             spare.iter_mut().for_each(|spare| spare.extend(guard));
             steps.mark("guard");
             let watching = monitor.and_then(|monitor| watch(monitor, plan, &log));
-            let mut supervisor =
-                Supervisor::new(&plan.network, plan.exec.as_ref(), log, proxies, inbound, ask)
-                    .watching(watcher);
+            let mut supervisor = Supervisor::new(plan, log, proxies, inbound, ask).watching(watcher);
             let status = wait::until_end(init, &ours, plan.new_session, &mut supervisor);
             // Init does this by itself, unless somebody killed it.
             spare.iter().for_each(|spare| tree::end(spare));

@@ -21,7 +21,7 @@ pub(super) fn until_end(
 ) -> Result<u8> {
     let failed = |what: &str, e: Errno| Failure::new(format!("cannot {what}")).errno(e.raw_os_error());
     // A tracer's SIGCHLD goes to the whole process, so the supervisor's thread alone may take it.
-    let (signals, end) = if supervisor.traces() {
+    let (signals, end) = if supervisor.judges() {
         let end = pidfd_open(init, PidfdFlags::empty()).map_err(|e| failed("watch the sandbox's init", e))?;
         (Signals::without_children(), Some(end))
     } else {

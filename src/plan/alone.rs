@@ -78,7 +78,7 @@ pub fn plan(abi: u32, rules: &Rules, facts: &Facts) -> Result<Alone> {
     Ok(build.out)
 }
 
-/// The ruleset of a run: files, signals, and no TCP port where nothing of the network is allowed. `scratch` is the run's own
+/// The ruleset of a run: files, signals, and no TCP port where nothing of the network is allowed, or fence connects. `scratch` is the run's own
 /// directory for temporary files.
 pub fn ruleset(abi: u32, alone: &Alone, scratch: Option<&Path>, network: &Network) -> Ruleset {
     let abi = abi.min(rights::NEWEST_ABI);
@@ -86,7 +86,7 @@ pub fn ruleset(abi: u32, alone: &Alone, scratch: Option<&Path>, network: &Networ
     rows.extend(
         scratch.map(|path| Row { path: path.to_path_buf(), access: READ | LIST | rights::write_fs(abi) }),
     );
-    let no_ports = abi >= 4 && network.mode == Mode::None;
+    let no_ports = abi >= 4 && matches!(network.mode, Mode::None | Mode::Brokered(_));
     Ruleset { abi, rows, scoped: rights::scoped(abi) != 0, no_ports, real: true }
 }
 

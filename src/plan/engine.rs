@@ -65,6 +65,7 @@ pub(super) fn capabilities(facts: &Facts, namespaces: u64, scoped: bool) -> (u64
 /// What the filter has to guard, because it is the host's.
 pub(super) fn host(policy: &Policy, facts: &Facts, namespaces: u64, network: &Network) -> Host {
     let tree = !has(namespaces, libc::CLONE_NEWNS);
+    let brokered = matches!(network.mode, Mode::Brokered(_));
     Host {
         tree,
         truncate: facts.landlock_abi < 3,
@@ -72,7 +73,8 @@ pub(super) fn host(policy: &Policy, facts: &Facts, namespaces: u64, network: &Ne
         ipc: !has(namespaces, libc::CLONE_NEWIPC),
         network: network.mode == Mode::None,
         // From ABI 9 on Landlock tells the host's sockets from the command's own.
-        sockets: tree && facts.landlock_abi < 9 && !policy.network.allow_all_unix_sockets,
+        sockets: tree && facts.landlock_abi < 9 && !policy.network.allow_all_unix_sockets && !brokered,
+        brokered,
     }
 }
 
@@ -180,6 +182,7 @@ fn some_of<'a>(mut paths: impl Iterator<Item = &'a Path>) -> Option<String> {
 fn reduced(run: &Run, facts: &Facts, network: &Network, alone: &Alone) -> String {
     let why = if run.engine == EngineChoice::Landlock { "" } else { "this host gives no namespaces: " };
     let sockets = match (network.mode == Mode::None, facts.landlock_abi < 9) {
+        _ if matches!(network.mode, Mode::Brokered(_)) => "its sockets reach fence's proxies and its own, ",
         (true, true) => "it has no internet or Unix sockets, ",
         (true, false) => "it has no internet sockets, ",
         (false, true) => "it has no Unix sockets, ",

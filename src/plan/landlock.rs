@@ -21,6 +21,13 @@ pub struct Ruleset {
     pub real: bool,
 }
 
+impl Ruleset {
+    /// The places that give this right.
+    pub fn places(&self, access: u64) -> impl Iterator<Item = PathBuf> {
+        self.rows.iter().filter(move |row| row.access & access != 0).map(|row| row.path.clone())
+    }
+}
+
 /// What is allowed below a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {

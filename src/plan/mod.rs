@@ -2,6 +2,7 @@
 
 pub mod alone;
 pub mod bpf;
+pub mod broker;
 pub mod command;
 pub mod engine;
 pub mod env;
@@ -21,6 +22,7 @@ use crate::config::Policy;
 use crate::error::{Failure, Result};
 pub use crate::facts::Engine;
 use crate::facts::Facts;
+use crate::tables::landlock::MAKE_SOCK;
 use crate::tables::syscalls::Rule;
 use mounts::Mount;
 use std::ffi::OsString;
@@ -47,6 +49,8 @@ pub struct Plan {
     pub seccomp: Vec<Rule>,
     /// What the exec supervisor judges by, when there is one.
     pub exec: Option<exec::Exec>,
+    /// What the command's sockets may be connected to, where fence makes them.
+    pub broker: Option<broker::Broker>,
     /// The sandbox's own loopback device comes up.
     pub loopback: bool,
     /// Capabilities that stay, as a bit set.
@@ -82,6 +86,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The filter asks fence about some calls.
+    pub fn asks(&self) -> bool {
+        self.exec.is_some() || self.broker.is_some()
+    }
+
     /// The command has a PID namespace: when its first process ends, the kernel ends all others.
     pub fn owns_pids(&self) -> bool {
         engine::has(self.namespaces, libc::CLONE_NEWPID)
@@ -165,6 +174,7 @@ pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Plan> {
             &devices(policy, facts),
         ),
     };
+    let own_places = landlock.iter().filter(|_| alone.is_some()).flat_map(|l| l.places(MAKE_SOCK)).collect();
     let scoped = landlock.as_ref().is_some_and(|l| l.scoped);
     let filter = seccomp::plan(&seccomp::Options {
         allow: run.allow_syscalls.clone(),
@@ -196,6 +206,7 @@ pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Plan> {
         landlock,
         seccomp: if facts.seccomp { filter } else { Vec::new() },
         exec: exec.exec,
+        broker: net::broker(policy, run, facts, &network, own_places),
         capabilities,
         init_capabilities,
         environment: environment(run, facts, &rules, assignments, &mounts, scratch.as_deref(), &network),

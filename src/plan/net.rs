@@ -1,5 +1,6 @@
 //! The network as the command has it: which way it goes, who listens for it inside, what comes in.
 
+use super::broker::{Broker, Listen};
 use super::env::Hints;
 use super::files::{Place, Rules};
 use super::mounts::Mount;
@@ -7,9 +8,11 @@ use super::{Note, degraded, engine, private, unenforced};
 use crate::cli::{ExposePort, Run};
 use crate::config::{Policy, policy};
 use crate::error::{Failure, Result};
-use crate::facts::{Facts, HostProxy, Kind};
+use crate::facts::{Engine, Facts, HostProxy, Kind};
+use crate::rules::glob;
 use crate::rules::net::NetRules;
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 /// Ports of the proxies and of the name server inside a network namespace of the sandbox's own.
 pub const HTTP_PORT: u16 = 3128;
@@ -40,6 +43,9 @@ pub enum Mode {
     Own,
     /// The host's, with nothing of it allowed: no internet sockets.
     None,
+    /// The host's, where there is no network namespace: fence makes the command's sockets and connects them to its own proxies
+    /// alone, which listen on the host's loopback.
+    Brokered(HostProxy),
     /// The host's, because the policy allows every domain. The proxies listen on the host's loopback for programs that go
     /// through them all the same.
     Host(HostProxy),
@@ -85,10 +91,11 @@ pub struct CallerProxy {
 /// # Errors
 /// A port of the host's that the policy asks for is one of the sandbox's own.
 pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Network> {
-    let mode = match &facts.host_proxy {
-        Some(proxy) => Mode::Host(proxy.clone()),
-        None if facts.engine == crate::facts::Engine::Landlock => Mode::None,
-        None => Mode::Own,
+    let mode = match (&facts.host_proxy, facts.engine) {
+        (Some(proxy), _) if shares_host(policy) => Mode::Host(proxy.clone()),
+        (Some(proxy), Engine::Landlock) => Mode::Brokered(proxy.clone()),
+        (_, Engine::Landlock) => Mode::None,
+        (_, Engine::Native | Engine::Bwrap) => Mode::Own,
     };
     // An entry that names no host stops the run here, not the proxies later.
     NetRules::new(&policy.network)?;
@@ -140,7 +147,9 @@ fn listeners(policy: &Policy, run: &Run) -> Vec<Listener> {
 pub fn proxy_url(network: &Network) -> String {
     match &network.mode {
         Mode::Own | Mode::None => format!("http://127.0.0.1:{}", ports(&network.policy).0),
-        Mode::Host(proxy) => format!("http://fence:{}@127.0.0.1:{}", proxy.token, proxy.http),
+        Mode::Host(proxy) | Mode::Brokered(proxy) => {
+            format!("http://fence:{}@127.0.0.1:{}", proxy.token, proxy.http)
+        }
     }
 }
 
@@ -225,7 +234,47 @@ pub(super) fn notes(policy: &Policy, run: &Run, facts: &Facts, network: &Network
     } else if local_outbound(policy) && policy.network.allow_local_outbound_ports.is_empty() {
         notes.push(degraded(NO_PORTS));
     }
+    let beyond = run.ports.iter().find(|port| !port.addr.is_loopback());
+    if let (Mode::Brokered(_), Some(port)) = (&network.mode, beyond) {
+        notes.push(unenforced(format!(
+            "--port {} can't be served here: without a network namespace ports inside are this host's loopback's",
+            SocketAddr::new(port.addr, port.port)
+        )));
+    }
     notes
+}
+
+/// What the broker goes by, where there is one. `writable` are the places where the command makes sockets of its own.
+pub(super) fn broker(
+    policy: &Policy,
+    run: &Run,
+    facts: &Facts,
+    network: &Network,
+    writable: Vec<PathBuf>,
+) -> Option<Broker> {
+    let Mode::Brokered(proxy) = &network.mode else { return None };
+    let outbound = policy.network.allow_local_outbound_ports.iter().filter(|_| local_outbound(policy));
+    let ports = || run.ports.iter().map(|port| port.port).collect();
+    let listed = |entry: &String| {
+        let path = glob::normalize(entry, &facts.cwd, facts.home.as_deref());
+        facts.at(&path).map_or(path, |found| found.real.clone())
+    };
+    Some(Broker {
+        killable: matches!(facts.exec_listener, Some(Ok(true))),
+        connect: [proxy.http, proxy.socks]
+            .into_iter()
+            .chain(outbound.filter_map(|port| u16::try_from(*port).ok()))
+            .collect(),
+        listen: match policy.network.allow_local_binding {
+            true => Listen::Any,
+            false if run.ports.is_empty() => Listen::None,
+            false => Listen::Ports(ports()),
+        },
+        all_unix: policy.network.allow_all_unix_sockets,
+        unix: policy.network.allow_unix_sockets.iter().map(listed).collect(),
+        writable,
+        before: facts.unix_files.clone(),
+    })
 }
 
 fn services_on_host(run: &Run, facts: &Facts) -> Option<Note> {

@@ -4,8 +4,8 @@ use super::Watch;
 use crate::error::{Failure, Result};
 use crate::tables::arguments::{self, Act, Shown};
 use crate::tables::syscalls::{
-    Action, BLOCKED, EPERM, EXEC, GROUP_KILL, HOST_IPC, HOST_PROCESSES, HOST_TREE, NO_INTERNET, NO_SOCKETS,
-    NO_TRUNCATE, NO_UNIX, Numbers, Rule, all, find,
+    Action, BLOCKED, BROKERED, EPERM, EXEC, GROUP_KILL, HOST_IPC, HOST_PROCESSES, HOST_TREE, NO_INTERNET,
+    NO_SOCKETS, NO_TRUNCATE, NO_UNIX, Numbers, Rule, all, find,
 };
 use crate::text::distance;
 
@@ -39,6 +39,8 @@ pub struct Host {
     pub network: bool,
     /// Unix sockets.
     pub sockets: bool,
+    /// Both, where fence makes and connects them.
+    pub brokered: bool,
 }
 
 impl Host {
@@ -51,6 +53,7 @@ impl Host {
             (self.network && !self.sockets, NO_INTERNET),
             (self.sockets && !self.network, NO_UNIX),
             (self.network && self.sockets, NO_SOCKETS),
+            (self.brokered, BROKERED),
         ];
         tables.into_iter().filter(|(on, _)| *on).flat_map(|(_, table)| table)
     }

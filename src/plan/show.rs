@@ -112,6 +112,7 @@ pub fn json(plan: &Plan) -> Json {
         ("watched", Json::strings(plan.watched.iter().filter(|w| !w.there).map(watched))),
         ("landlock", landlock.unwrap_or(Json::Bool(false))),
         ("seccomp", Json::List(plan.seccomp.iter().map(|r| Json::str(rule(r))).collect())),
+        ("broker", Json::Bool(plan.broker.is_some())),
         ("exec", Json::strings(plan.exec.iter().flat_map(exec_rules))),
         ("environment", Json::Object(environment.collect())),
         ("stripped", Json::strings(plan.environment.stripped.iter().map(|name| name.to_string_lossy()))),

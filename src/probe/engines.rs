@@ -8,16 +8,19 @@ use crate::facts::{Engine, Facts};
 use crate::launch;
 use crate::log::Log;
 use crate::plan::{self, Plan};
+use crate::supervise;
 use crate::trace::Steps;
+use std::os::fd::OwnedFd;
 
-/// The engine to begin with. Nothing is tried for it: a run finds out by itself.
+/// The engine to begin with. Nothing is tried for it: a run finds out by itself. `proxies` gets the sockets of the proxies where
+/// those are the host's.
 ///
 /// # Errors
 /// `--engine` names one that this build does not have.
-pub fn first(run: &Run, policy: &Policy, facts: &mut Facts) -> Result<()> {
+pub fn first(run: &Run, policy: &Policy, facts: &mut Facts, proxies: &mut Vec<OwnedFd>) -> Result<()> {
     match run.engine {
         EngineChoice::Auto | EngineChoice::Native => Ok(()),
-        EngineChoice::Landlock => use_landlock(run, policy, facts),
+        EngineChoice::Landlock => use_landlock(run, policy, facts, proxies),
         EngineChoice::Bwrap => Err(Failure::new("cannot use the engine bwrap: this build does not have it")
             .hint("leave --engine out")),
     }
@@ -27,7 +30,13 @@ pub fn first(run: &Run, policy: &Policy, facts: &mut Facts) -> Result<()> {
 ///
 /// # Errors
 /// There is none: a sentence for each that was tried.
-pub fn next(run: &Run, policy: &Policy, facts: &mut Facts, failure: Failure) -> Result<()> {
+pub fn next(
+    run: &Run,
+    policy: &Policy,
+    facts: &mut Facts,
+    proxies: &mut Vec<OwnedFd>,
+    failure: Failure,
+) -> Result<()> {
     if failure.lacks == Some(Lacks::Proc) && !facts.masked_proc {
         facts.tried.push(format!("without a PID namespace: {failure}"));
         facts.masked_proc = true;
@@ -38,27 +47,34 @@ pub fn next(run: &Run, policy: &Policy, facts: &mut Facts, failure: Failure) -> 
     }
     facts.tried.push(format!("engine {}: {failure}", facts.engine));
     match facts.engine {
-        Engine::Native => use_landlock(run, policy, facts),
+        Engine::Native => use_landlock(run, policy, facts, proxies),
         Engine::Bwrap | Engine::Landlock => {
             Err(Failure::new(format!("cannot make a sandbox on this host: {}", facts.tried.join("; "))))
         }
     }
 }
 
-fn use_landlock(run: &Run, policy: &Policy, facts: &mut Facts) -> Result<()> {
+fn use_landlock(run: &Run, policy: &Policy, facts: &mut Facts, proxies: &mut Vec<OwnedFd>) -> Result<()> {
     facts.engine = Engine::Landlock;
-    host::look_for_landlock(facts, policy, run)
+    host::look_for_landlock(facts, policy, run)?;
+    // Where calls can be answered by fence, it makes the command's sockets and connects them to these.
+    if facts.host_proxy.is_none() && matches!(facts.exec_listener, Some(Ok(_))) {
+        let (proxy, made) = supervise::proxies()?;
+        facts.host_proxy = Some(proxy);
+        *proxies = made;
+    }
+    Ok(())
 }
 
 /// The plan of the first engine that works, without running anything of the user's.
 ///
 /// # Errors
 /// None does, or the policy can't be kept by the one that does.
-pub fn choose(run: &Run, policy: &Policy, facts: &mut Facts) -> Result<Plan> {
+pub fn choose(run: &Run, policy: &Policy, facts: &mut Facts, proxies: &mut Vec<OwnedFd>) -> Result<Plan> {
     loop {
         let tried = plan::plan(policy, run, facts).and_then(|plan| try_out(&plan).map(|()| plan));
         match tried {
-            Err(failure) if failure.lacks.is_some() => next(run, policy, facts, failure)?,
+            Err(failure) if failure.lacks.is_some() => next(run, policy, facts, proxies, failure)?,
             other => return other,
         }
     }
@@ -71,7 +87,7 @@ pub fn choose(run: &Run, policy: &Policy, facts: &mut Facts) -> Result<Plan> {
 pub fn try_out(plan: &Plan) -> Result<()> {
     // `/` is a directory: exec of it fails with 126 when all else worked.
     let network = plan::net::Network { inbound: Vec::new(), ..plan.network.clone() };
-    let plan = Plan { argv: vec!["/".into()], network, exec: None, ..plan.clone() };
+    let plan = Plan { argv: vec!["/".into()], network, exec: None, broker: None, ..plan.clone() };
     let host = launch::Host { proxies: Vec::new(), monitor: None, watch: None, log: Log::plain().into() };
     match launch::run(&plan, &[], 0, host, Steps::new("probe")) {
         Err(failure) if failure.status == STATUS_NOT_EXECUTABLE => Ok(()),

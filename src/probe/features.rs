@@ -67,7 +67,7 @@ pub fn look() -> Result<Features> {
     // Wherever the caller is: that place may be hidden, or gone.
     _ = std::env::set_current_dir("/");
     let mut facts = host::look(&policy, &run, Path::new("/"), None, &[])?;
-    let planned = engines::choose(&run, &policy, &mut facts);
+    let planned = engines::choose(&run, &policy, &mut facts, &mut Vec::new());
     let native = facts.engine == Engine::Native && planned.is_ok();
     let own_network =
         planned.as_ref().is_ok_and(|plan| crate::plan::engine::has(plan.namespaces, libc::CLONE_NEWNET));

@@ -5,7 +5,7 @@ use super::{dir, git, walk};
 use crate::cli::{Command, Run, Shell};
 use crate::config::Policy;
 use crate::error::{Failure, Result};
-use crate::facts::{Descriptor, Entry, Facts, Found, Kind, Missing};
+use crate::facts::{Descriptor, Entry, Facts, FileId, Found, Kind, Missing};
 use crate::plan::watch::BARE;
 use crate::plan::{command, private, wanted};
 use crate::rules::glob;
@@ -86,6 +86,8 @@ pub fn look_for_landlock(facts: &mut Facts, policy: &Policy, run: &Run) -> Resul
         });
         facts.listings.insert(path, entries.collect());
     }
+    facts.exec_listener.get_or_insert_with(super::listener::try_it);
+    facts.unix_files = unix_files();
     let writable = |path: &PathBuf| {
         path.is_absolute()
             && path.is_dir()
@@ -96,6 +98,16 @@ pub fn look_for_landlock(facts: &mut Facts, policy: &Policy, run: &Run) -> Resul
     facts.scratch =
         own.into_iter().chain(usual).find(writable).and_then(|path| std::fs::canonicalize(path).ok());
     Ok(())
+}
+
+/// The files of all Unix sockets that this network namespace has: a path may be stale, or another one's by now.
+fn unix_files() -> Vec<FileId> {
+    let table = std::fs::read("/proc/net/unix").unwrap_or_default();
+    let paths = table.split(|b| *b == b'\n').filter_map(|line| {
+        let at = line.iter().position(|b| *b == b'/')?;
+        rustix::fs::stat(OsStr::from_bytes(&line[at..])).ok()
+    });
+    paths.map(|stat| (stat.st_dev, stat.st_ino)).collect()
 }
 
 /// What the kernel and the caller's rights allow, without looking at any path.

@@ -1,6 +1,7 @@
 //! The parent's side of the network while the command runs. Everything starts when somebody first asks for it: a command that
 //! opens no connection costs no thread.
 
+pub mod broker;
 pub mod dial;
 pub mod dns;
 mod exec;
@@ -27,9 +28,10 @@ use crate::cli::ExposePort;
 use crate::error::{Failure, Result};
 use crate::launch::message::Channel;
 use crate::log::Log;
+use crate::plan::Plan;
 use crate::plan::exec::Exec;
 use crate::plan::net::{Network, Purpose};
-use crate::sys::notify::Notification;
+use crate::sys::notify::{self, Notification};
 use crate::wire::http::Answer;
 use net::{Net, accept};
 use reactor::{Io, Reactor, Stop};
@@ -64,19 +66,21 @@ pub struct Supervisor {
     exec: Option<Exec>,
     /// Answers the filter's listener; None once its thread runs.
     watch: Option<Watch>,
+    broker: Option<broker::Broker>,
+    judges: bool,
     log: Arc<Log>,
 }
 
 impl Supervisor {
     /// Nobody has asked for anything yet. `proxies` are the sockets of [`proxies`], `inbound` those of [`listen`].
     pub fn new(
-        network: &Network,
-        exec: Option<&Exec>,
+        plan: &Plan,
         log: Arc<Log>,
         proxies: Vec<OwnedFd>,
         inbound: Vec<OwnedFd>,
         ask: Option<Channel>,
     ) -> Supervisor {
+        let network = &plan.network;
         let purposes = [Purpose::Http, Purpose::Socks].into_iter();
         let service = Service {
             listeners: purposes.zip(proxies).map(|(purpose, fd)| (purpose, 0, fd)).collect(),
@@ -85,12 +89,21 @@ impl Supervisor {
             network: network.clone(),
             log: log.clone(),
         };
-        Supervisor { service: Some(service), running: None, exec: exec.cloned(), watch: None, log }
+        let broker = plan.broker.clone().map(|policy| broker::Broker::new(policy, log.clone()));
+        Supervisor {
+            service: Some(service),
+            running: None,
+            exec: plan.exec.clone(),
+            watch: None,
+            broker,
+            judges: plan.asks(),
+            log,
+        }
     }
 
-    /// Processes inside will be traced.
-    pub fn traces(&self) -> bool {
-        self.exec.is_some()
+    /// A thread answers what the filter asks about, and takes SIGCHLD for the processes that it traces.
+    pub fn judges(&self) -> bool {
+        self.judges
     }
 
     /// Who answers the filter's listener about calls that are only shown.
@@ -103,22 +116,26 @@ impl Supervisor {
     /// The filter's listener, if there can be one: a thread of its own answers. Without it the kernel refuses what is asked
     /// about: the listener is closed.
     pub fn asked(&mut self, mut listener: Vec<OwnedFd>) {
-        let watch = self.watch.take();
+        let (watch, broker) = (self.watch.take(), self.broker.take().map(Arc::new));
         let Some(listener) = listener.pop().map(Arc::new) else {
             self.log.warn(
                 "what the system call filter refuses can't be shown: another filter has the one listener",
             );
             return;
         };
-        let serve: Box<dyn FnOnce() + Send> = match (self.exec.clone(), watch) {
-            (None, None) => return,
-            (None, Some(watch)) => Box::new(move || watch.serve(&listener)),
-            (Some(policy), watch) => {
+        let serve: Box<dyn FnOnce() + Send> = match (self.judges, watch) {
+            (false, None) => return,
+            (false, Some(watch)) => Box::new(move || watch.serve(&listener)),
+            (true, watch) => {
                 let shared = listener.clone();
-                let other = watch.map(|watch| -> Box<dyn Fn(Notification) + Send> {
-                    Box::new(move |call| watch.answer(shared.as_fd(), &call))
-                });
-                let supervisor = ExecSupervisor::new(listener, policy, other, self.log.clone());
+                let other = move |call: Notification| match (&broker, &watch) {
+                    (Some(broker), _) if broker.takes(&call) => broker.answer(&shared, call),
+                    (_, Some(watch)) => watch.answer(shared.as_fd(), &call),
+                    _ => _ = notify::refuse(shared.as_fd(), call.id, Errno::PERM),
+                };
+                let policy = self.exec.clone().unwrap_or_default();
+                let supervisor =
+                    ExecSupervisor::new(listener, policy, Some(Box::new(other)), self.log.clone());
                 Box::new(move || _ = supervisor.run())
             }
         };

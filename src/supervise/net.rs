@@ -105,7 +105,7 @@ impl Net {
         let http = parse("HTTP_PROXY", &caller.http);
         let https = parse("HTTPS_PROXY", &caller.https);
         net.caller = Caller { http, https, none_for: caller.none_for.clone() };
-        if let Mode::Host(proxy) = &network.mode {
+        if let Mode::Host(proxy) | Mode::Brokered(proxy) = &network.mode {
             net.token = Some(proxy.token.clone());
         }
         Ok(net)

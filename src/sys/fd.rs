@@ -59,6 +59,23 @@ pub fn move_to(from: OwnedFd, to: RawFd) -> Result<()> {
     check(libc::c_long::from(unsafe { libc::dup3(from.as_raw_fd(), to, 0) })).map(drop)
 }
 
+/// Ties a socket to the loopback device, so that nothing else can be reached with it or reach it. Who has no capability may
+/// do that once and not undo it (5.7).
+pub fn tie_to_loopback(socket: BorrowedFd<'_>) -> Result<()> {
+    let name = c"lo";
+    // SAFETY: the name outlives the call, and its length counts the final NUL.
+    check(libc::c_long::from(unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_BINDTODEVICE,
+            name.as_ptr().cast(),
+            name.to_bytes_with_nul().len() as libc::socklen_t,
+        )
+    }))
+    .map(drop)
+}
+
 /// Brings the loopback device of the current network namespace up.
 pub fn loopback_up() -> Result<()> {
     // SAFETY: socket returns a new descriptor that is owned from here on; `request` is a whole ifreq that outlives

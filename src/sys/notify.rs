@@ -32,6 +32,17 @@ struct Answer {
 }
 
 const RECEIVE: libc::c_int = 0xc050_2100_u32 as libc::c_int;
+/// `struct seccomp_notif_addfd`
+#[repr(C)]
+struct AddDescriptor {
+    id: u64,
+    flags: u32,
+    source: u32,
+    number: u32,
+    number_flags: u32,
+}
+
+const ADD: libc::c_int = 0x4018_2103;
 const SEND: libc::c_int = 0xc018_2101_u32 as libc::c_int;
 const ID_VALID: libc::c_int = 0x4008_2102;
 /// `SECCOMP_USER_NOTIF_FLAG_CONTINUE` (5.5)
@@ -51,6 +62,28 @@ pub fn is_valid(listener: BorrowedFd<'_>, id: u64) -> bool {
     // SAFETY: the kernel reads one u64, which outlives the call.
     check(libc::c_long::from(unsafe { libc::ioctl(listener.as_raw_fd(), ID_VALID as _, &raw const id) }))
         .is_ok()
+}
+
+/// Makes the call succeed with this result.
+pub fn answer(listener: BorrowedFd<'_>, id: u64, value: i64) -> Result<()> {
+    send(listener, &Answer { id, value, error: 0, flags: 0 })
+}
+
+/// Gives the caller a copy of a descriptor; its number there (5.9). The call still waits for its answer.
+pub fn add_descriptor(
+    listener: BorrowedFd<'_>,
+    id: u64,
+    descriptor: BorrowedFd<'_>,
+    close_on_exec: bool,
+) -> Result<i64> {
+    let number_flags = if close_on_exec { libc::O_CLOEXEC as u32 } else { 0 };
+    let request =
+        AddDescriptor { id, flags: 0, source: descriptor.as_raw_fd() as u32, number: 0, number_flags };
+    // SAFETY: the kernel reads one whole structure, which outlives the call.
+    let number = check(libc::c_long::from(unsafe {
+        libc::ioctl(listener.as_raw_fd(), ADD as _, &raw const request)
+    }))?;
+    Ok(number)
 }
 
 /// Makes the call fail.

@@ -122,6 +122,10 @@ pub enum ArgRule {
     UnixStreams,
     /// `prlimit64`: the caller's own limits.
     OwnLimits,
+    /// `sendmsg`: no MSG_FASTOPEN in the third argument.
+    FastOpenAt2,
+    /// `sendto`, `sendmmsg`: no MSG_FASTOPEN in the fourth argument.
+    FastOpenAt3,
     /// `chmod`, `fchmod`: no set-user-ID, no set-group-ID (the mode is the second argument).
     NoSetId,
     /// `fchmodat`: the same (the third).
@@ -150,6 +154,7 @@ impl fmt::Display for Action {
             Args(NoInternet) => "EAFNOSUPPORT for all but Unix and netlink ROUTE",
             Args(NoUnix) => "EAFNOSUPPORT for all but internet and netlink ROUTE",
             Args(UnixStreams) => "EAFNOSUPPORT for all but connected Unix sockets",
+            Args(FastOpenAt2 | FastOpenAt3) => "EOPNOTSUPP for MSG_FASTOPEN",
             Args(OwnLimits) => "EPERM for other processes",
             Args(NoSetId | NoSetIdAt) => "EPERM for set-user-ID and set-group-ID",
             Args(Truncates | TruncatesAt) => "EPERM for O_TRUNC without O_WRONLY or O_RDWR",
@@ -356,6 +361,18 @@ pub static NO_UNIX: &[(&str, Action, &str)] = &[
     ("socketcall", REFUSE, SOCKETCALL),
 ];
 
+/// Added where fence makes and connects the command's sockets: the network and the Unix sockets are the host's.
+#[rustfmt::skip]
+pub static BROKERED: &[(&str, Action, &str)] = &[
+    ("socket", Action::Notify, "fence makes it, tied to the loopback device"), ("socketcall", REFUSE, SOCKETCALL),
+    ("socketpair", Args(UnixStreams), DATAGRAMS),
+    ("connect", Action::Notify, "fence connects to what the policy allows"),
+    ("bind", Action::Notify, "fence gives the ports that the policy allows"),
+    ("listen", Action::Notify, "a listen without bind takes a port by itself"),
+    ("sendto", Args(FastOpenAt3), FAST_OPEN), ("sendmsg", Args(FastOpenAt2), FAST_OPEN),
+    ("sendmmsg", Args(FastOpenAt3), FAST_OPEN),
+];
+
 /// Added where both is so.
 #[rustfmt::skip]
 pub static NO_SOCKETS: &[(&str, Action, &str)] = &[
@@ -365,6 +382,7 @@ pub static NO_SOCKETS: &[(&str, Action, &str)] = &[
 ];
 
 const SOCKETCALL: &str = "32-bit calls for sockets with the family behind a pointer";
+const FAST_OPEN: &str = "MSG_FASTOPEN connects without connect(2)";
 const DATAGRAMS: &str = "a datagram pair can send to other sockets";
 const XATTR: Action = Action::Refuse(EOPNOTSUPP);
 const SET_ID: &str = "a program that runs as its owner would have its effect outside";

@@ -292,6 +292,13 @@ macro_rules! need {
             return;
         }
     };
+    (listener) => {
+        let listens = fence::probe::listener::try_it();
+        let why = listens.as_ref().err().cloned().unwrap_or_default();
+        if !$crate::harness::has("listener", listens.is_ok(), &why) {
+            return;
+        }
+    };
     (root) => {
         let root = rustix::process::geteuid().is_root();
         if !$crate::harness::has("root", root, "the tests run as an ordinary user") {

@@ -9,6 +9,7 @@
 #![allow(unreachable_pub, reason = "the modules of one test program")]
 
 mod alone;
+mod broker;
 mod exec_argv;
 mod exec_path;
 mod files;

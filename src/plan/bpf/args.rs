@@ -5,7 +5,7 @@
 //! arguments are at the same place.
 
 use super::{ALLOW, AND, ANY_BIT, AT_LEAST, EQUAL, GREATER, Instruction, give, load, op, refuse};
-use crate::tables::syscalls::{ArgRule, EAFNOSUPPORT, EPERM, EPROTONOSUPPORT};
+use crate::tables::syscalls::{ArgRule, EAFNOSUPPORT, EOPNOTSUPP, EPERM, EPROTONOSUPPORT};
 
 /// CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET}. CLONE_NEWTIME is missing: `clone` has its exit signal in that byte.
 const CLONE_NEW: u32 = 0x7e02_0000;
@@ -32,6 +32,8 @@ const SOCK_SEQPACKET: u32 = 5;
 const SET_ID: u32 = 0o6000;
 const O_TRUNC: u32 = 0o1000;
 const O_ACCMODE: u32 = 3;
+
+const MSG_FASTOPEN: u32 = 0x2000_0000;
 
 const SYS_SOCKET: u32 = 1;
 const SYS_SOCKETPAIR: u32 = 8;
@@ -75,6 +77,8 @@ pub(super) fn program(rule: ArgRule) -> &'static [Instruction] {
         ArgRule::NoUnix => &NO_UNIX,
         ArgRule::UnixStreams => &UNIX_STREAMS,
         ArgRule::OwnLimits => &OWN_LIMITS,
+        ArgRule::FastOpenAt2 => &FAST_OPEN_2,
+        ArgRule::FastOpenAt3 => &FAST_OPEN_3,
         ArgRule::NoSetId => &NO_SET_ID,
         ArgRule::NoSetIdAt => &NO_SET_ID_AT,
         ArgRule::Truncates => &TRUNCATES,
@@ -149,6 +153,9 @@ static GROUP_PIDFD: [Instruction; 9] = [
     DENY,
     PASS,
 ];
+
+static FAST_OPEN_2: [Instruction; 4] = [low(2), op(ANY_BIT, MSG_FASTOPEN, 0, 1), refuse(EOPNOTSUPP), PASS];
+static FAST_OPEN_3: [Instruction; 4] = [low(3), op(ANY_BIT, MSG_FASTOPEN, 0, 1), refuse(EOPNOTSUPP), PASS];
 
 static NO_SOCKETS: [Instruction; 6] =
     [low(0), op(EQUAL, AF_NETLINK, 0, 3), low(2), op(EQUAL, NETLINK_ROUTE, 0, 1), PASS, NO_FAMILY];
