@@ -1,6 +1,7 @@
 //! Failures as values: who, doing what, on which object, errno, hint; printed once, by `main`.
 
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 
 /// fence itself failed or refused.
 pub const STATUS_FENCE: u8 = 125;
@@ -12,9 +13,13 @@ pub const STATUS_NOT_FOUND: u8 = 127;
 /// A result whose error is one sentence for the user.
 pub type Result<T> = std::result::Result<T, Failure>;
 
-/// Why fence stopped: becomes one sentence on stderr and an exit status.
+/// Why fence stopped: becomes one sentence on stderr and an exit status. One pointer wide: every result carries it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
+pub struct Failure(Box<Parts>);
+
+/// What a failure says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parts {
     /// What was attempted, on what: `cannot mount a private /tmp`, or a whole sentence of its own.
     pub what: String,
     /// The kernel's answer, when there was one.
@@ -39,7 +44,7 @@ pub enum Lacks {
 impl Failure {
     /// A failure or refusal of fence itself (exit status 125).
     pub fn new(what: impl Into<String>) -> Self {
-        Failure { what: what.into(), errno: None, hint: None, status: STATUS_FENCE, lacks: None }
+        Parts { what: what.into(), errno: None, hint: None, status: STATUS_FENCE, lacks: None }.into()
     }
 
     /// Adds the kernel's answer.
@@ -58,8 +63,14 @@ impl Failure {
 
     /// Marks it as something that another engine may not need.
     #[must_use]
-    pub fn unavailable(mut self) -> Self {
-        self.lacks = Some(Lacks::Engine);
+    pub fn unavailable(self) -> Self {
+        self.lacks(Some(Lacks::Engine))
+    }
+
+    /// Says for what reason another engine may work, if any.
+    #[must_use]
+    pub fn lacks(mut self, lacks: Option<Lacks>) -> Self {
+        self.lacks = lacks;
         self
     }
 
@@ -68,6 +79,26 @@ impl Failure {
     pub fn status(mut self, status: u8) -> Self {
         self.status = status;
         self
+    }
+}
+
+impl From<Parts> for Failure {
+    fn from(parts: Parts) -> Failure {
+        Failure(Box::new(parts))
+    }
+}
+
+impl Deref for Failure {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl DerefMut for Failure {
+    fn deref_mut(&mut self) -> &mut Parts {
+        &mut self.0
     }
 }
 

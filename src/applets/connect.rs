@@ -4,6 +4,7 @@
 use crate::error::{Failure, Result, printable};
 use crate::rules::net::host::{Host, canonical};
 use crate::rules::net::proxy::Proxy;
+use crate::sys::thread;
 use crate::wire::http::request::connect;
 use crate::wire::http::response::{Response, response};
 use std::ffi::OsStr;
@@ -71,10 +72,11 @@ fn reason(head: &Response, mut text: Vec<u8>, socket: &mut TcpStream) -> String 
 /// Each direction ends by itself: a server that has heard all may still answer.
 fn relay(socket: TcpStream, first: &[u8]) {
     let outgoing = socket.try_clone().and_then(|socket| {
-        std::thread::Builder::new().spawn(move || {
+        let body = move || {
             copy(rustix::stdio::stdin(), socket.as_fd(), &[]);
             _ = socket.shutdown(Shutdown::Write);
-        })
+        };
+        Ok(thread::start(c"outgoing", Box::new(body))?)
     });
     copy(socket.as_fd(), rustix::stdio::stdout(), first);
     // Whoever reads must see the end now, not when the process ends.
@@ -82,7 +84,7 @@ fn relay(socket: TcpStream, first: &[u8]) {
         _ = rustix::stdio::dup2_stdout(&null);
     }
     if let Ok(outgoing) = outgoing {
-        _ = outgoing.join();
+        outgoing.join();
     }
 }
 

@@ -1,19 +1,19 @@
 //! `fence supervise`: judges what runs under the filter of a `fence seccomp --notify-fd`.
 
+use crate::apply;
 use crate::cli::{Run, SuperviseCommand};
 use crate::config::{self, Env};
-use crate::error::{Failure, Result, STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND};
+
+use crate::error::{Failure, Result, STATUS_FENCE};
 use crate::launch::message::{Channel, Message};
 use crate::log::Log;
 use crate::plan::exec;
 use crate::probe::host;
 use crate::supervise::ExecSupervisor;
-use crate::sys::signal;
+use crate::sys::{process, signal, thread};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open, waitpid};
 use std::os::fd::OwnedFd;
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command};
 use std::sync::Arc;
 
 /// Runs the command with a socket at `--notify-fd`, or takes the inherited socket; answers until the command has ended, or
@@ -37,39 +37,44 @@ pub fn run(command: &SuperviseCommand) -> Result<u8> {
     let facts = host::look(&policy, &run, &env.cwd, env.home.as_deref(), &[])?;
     let planned = exec::by_arguments(&policy, &run, &facts)?;
     let policy = planned.exec.ok_or_else(|| Failure::new("cannot supervise: exec can't be judged here"))?;
-    let mut child = if command.command.is_empty() { None } else { Some(start(command)?) };
-    let listener = Arc::new(listener(&socket, child.as_mut())?);
+    let child = if command.command.is_empty() { None } else { Some(start(command)?) };
+    let listener = Arc::new(listener(&socket, child)?);
     signal::block_children();
     let supervisor = ExecSupervisor::new(listener, policy, None, log);
     let serve =
         move || supervisor.run().map_err(|e| Failure::new("cannot watch processes").errno(e.raw_os_error()));
-    let Some(mut child) = child else { return serve().map(|()| 0) };
+    let Some(child) = child else { return serve().map(|()| 0) };
     // On another thread, which sees none of this one's children. The child's own stops are that thread's: to wait for the
     // child here before its end would take them away.
-    std::thread::spawn(serve);
-    let end = Pid::from_raw(child.id() as i32).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+    _ = thread::start(c"supervise", Box::new(move || _ = serve()));
+    let end = pidfd_open(child, PidfdFlags::empty()).ok();
     while let Some(end) = &end
         && poll(&mut [PollFd::new(end, PollFlags::IN)], None).is_err()
     {}
-    let status = child.wait().map_err(|e| Failure::new(format!("cannot wait for the command: {e}")))?;
-    Ok(status.code().or(status.signal().map(|n| 128 + n)).unwrap_or(255) as u8)
+    let ended = waitpid(Some(child), WaitOptions::empty()).ok().flatten();
+    let status = ended.and_then(|(_, status)| {
+        status.exit_status().or(status.terminating_signal().map(|number| 128 + number))
+    });
+    Ok(status.unwrap_or(255) as u8)
 }
 
-fn start(command: &SuperviseCommand) -> Result<Child> {
-    let program = &command.command[0];
-    Command::new(program).args(&command.command[1..]).spawn().map_err(|e| {
-        let missing = e.kind() == std::io::ErrorKind::NotFound;
-        Failure::new(format!("cannot run {}", program.to_string_lossy()))
-            .errno(e.raw_os_error().unwrap_or(libc::EIO))
-            .status(if missing { STATUS_NOT_FOUND } else { STATUS_NOT_EXECUTABLE })
-    })
+fn start(command: &SuperviseCommand) -> Result<Pid> {
+    let mut failure = None;
+    let started = process::spawn(true, &mut || {
+        // Memory is shared until the exec: what is put here is seen by the parent.
+        failure = Some(apply::exec_here(&command.command));
+        STATUS_FENCE
+    });
+    let pid = started.map_err(|e| Failure::new("cannot start a process").errno(e.raw_os_error()))?;
+    failure.map_or(Ok(pid), Err)
 }
 
 /// What comes over the socket.
-fn listener(socket: &Channel, mut child: Option<&mut Child>) -> Result<OwnedFd> {
+fn listener(socket: &Channel, child: Option<Pid>) -> Result<OwnedFd> {
     loop {
         socket.wait(1);
-        let ended = child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(Some(_))));
+        let ended =
+            child.is_some_and(|child| matches!(waitpid(Some(child), WaitOptions::NOHANG), Ok(Some(_))));
         match socket.receive_with() {
             Some((Message::Asking, mut descriptors)) if !descriptors.is_empty() => {
                 return Ok(descriptors.remove(0));

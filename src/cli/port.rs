@@ -70,7 +70,7 @@ mod tests {
                     (row["bind"].clone(), row["port"].clone())
                 );
             } else {
-                assert_eq!(got.map_err(|e| e.what), Err(row["message"].clone()), "{}", row["id"]);
+                assert_eq!(got.map_err(|e| e.what.clone()), Err(row["message"].clone()), "{}", row["id"]);
             }
         }
     }

@@ -18,7 +18,7 @@ fn error(words: &[&str]) -> String {
     match fence(words) {
         Err(failure) => {
             assert_eq!(failure.status, 125);
-            failure.what
+            failure.what.clone()
         }
         Ok(other) => panic!("{words:?}: {other:?}"),
     }

@@ -1,6 +1,6 @@
 //! What the launcher and init tell each other: datagrams over a close-on-exec socket pair.
 
-use crate::error::{Failure, Lacks, Result};
+use crate::error::{Failure, Lacks, Parts, Result};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{
@@ -184,7 +184,7 @@ impl Message {
                 let (what, hint) =
                     text.split_once('\0').map_or((&*text, None), |(what, hint)| (what, Some(hint)));
                 let errno = i32::from_ne_bytes([*a, *b, *c, *d]);
-                Some(Message::Failed(Failure {
+                let parts = Parts {
                     what: what.to_string(),
                     errno: (errno != 0).then_some(errno),
                     hint: hint.map(str::to_string),
@@ -194,7 +194,8 @@ impl Message {
                         b'P' => Some(Lacks::Proc),
                         _ => None,
                     },
-                }))
+                };
+                Some(Message::Failed(parts.into()))
             }
             _ => None,
         }

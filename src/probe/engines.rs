@@ -43,7 +43,7 @@ pub fn next(
         return Ok(());
     }
     if run.engine != EngineChoice::Auto {
-        return Err(Failure { lacks: None, ..failure });
+        return Err(failure.lacks(None));
     }
     facts.tried.push(format!("engine {}: {failure}", facts.engine));
     match facts.engine {

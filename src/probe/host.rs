@@ -415,8 +415,7 @@ fn watched(facts: &mut Facts, policy: &Policy) {
         return;
     }
     bases.extend([cwd.clone()].into_iter().chain(home.clone()));
-    bases.sort();
-    bases.dedup();
+    crate::order::set(&mut bases);
     for path in wanted::watched_paths(policy, &cwd, home.as_deref(), &bases) {
         add(facts, path.clone());
         if facts.at(&path).is_none() && facts.missing_at(&path).is_none() {

@@ -17,8 +17,8 @@ const NOWHERE: &std::ffi::CStr = c"/proc/self/fence-tries-an-exec";
 ///
 /// # Errors
 /// What does not work, as a sentence.
-pub(super) fn try_it() -> std::result::Result<bool, String> {
-    let filter = bpf::compile(EXEC, Arch::HOST).map_err(|failure| failure.what)?;
+pub fn try_it() -> std::result::Result<bool, String> {
+    let filter = bpf::compile(EXEC, Arch::HOST).map_err(|failure| failure.what.clone())?;
     let (ours, theirs) = Channel::pair().map_err(|failure| failure.to_string())?;
     // In a user namespace, as the command of an ordinary user: its maker may trace what lives there.
     let namespace = if rustix::process::geteuid().is_root() { 0 } else { libc::CLONE_NEWUSER as u64 };

@@ -7,7 +7,7 @@ pub mod git;
 #[cfg(test)]
 mod glob_compat;
 pub mod host;
-mod listener;
+pub mod listener;
 pub mod mounts;
 mod programs;
 pub mod protected;

@@ -154,7 +154,7 @@ mod tests {
     fn preflight(policy: &Policy, script: &str) -> std::result::Result<(), String> {
         check(policy, &line(script)).map(drop).map_err(|failure| {
             assert_eq!(failure.status, 126);
-            failure.what
+            failure.what.clone()
         })
     }
 
@@ -280,7 +280,7 @@ mod tests {
         for allowed in [&["git push"][..], &["echo", "; git push"], &["git", "status"]] {
             assert!(argv(allowed).is_ok(), "{allowed:?}");
         }
-        let message = argv(&["git", "push", "a b"]).map_err(|failure| failure.what);
+        let message = argv(&["git", "push", "a b"]).map_err(|failure| failure.what.clone());
         let expected = "command blocked by sandbox command policy: \"git push 'a b'\" matches \"git push\"";
         assert_eq!(message, Err(expected.into()));
     }

@@ -104,7 +104,12 @@ fn judge(policy: &Policy, name: &str, rest: &[String], own_shell: bool) -> Optio
     if own_shell && matches!(name, "sh" | "ash" | "hush" | "bash") {
         let words = std::iter::once("sh".into()).chain(rest.iter().map(Into::into)).collect();
         let why = command::check(policy, &Command::Argv(words)).err()?;
-        return Some(Denial { line: line(name, rest), name: name.into(), rule: None, cause: Some(why.what) });
+        return Some(Denial {
+            line: line(name, rest),
+            name: name.into(),
+            rule: None,
+            cause: Some(why.what.clone()),
+        });
     }
     None
 }

@@ -186,8 +186,7 @@ impl GlobSet {
     }
 
     fn intern(&mut self, mut states: Vec<State>) -> SetId {
-        states.sort_unstable();
-        states.dedup();
+        crate::order::set(&mut states);
         if let Some(number) = self.numbers.get(&*states) {
             return *number;
         }

@@ -8,7 +8,7 @@ use crate::log::Log;
 use crate::monitor::event::{Event, Layer, Outcome, Subject};
 use crate::plan::broker::{Address, Broker as Policy, Kind, Listen, address, kind};
 use crate::sys::notify::{self, Notification};
-use crate::sys::{Result, fd};
+use crate::sys::{Result, fd, thread};
 use crate::tables::syscalls::{Arch, find};
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, open, openat, readlinkat};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
@@ -170,8 +170,7 @@ impl Broker {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             return finish(listener, request.id, Err(Errno::AGAIN));
         }
-        let thread = std::thread::Builder::new().name("connect".into()).stack_size(64 * 1024);
-        if thread.spawn(dial).is_err() {
+        if thread::start(c"connect", Box::new(dial)).is_err() {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             finish(listener, request.id, Err(Errno::AGAIN));
         }

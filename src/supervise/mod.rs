@@ -32,6 +32,7 @@ use crate::plan::Plan;
 use crate::plan::exec::Exec;
 use crate::plan::net::{Network, Purpose};
 use crate::sys::notify::{self, Notification};
+use crate::sys::thread;
 use crate::wire::http::Answer;
 use net::{Net, accept};
 use reactor::{Io, Reactor, Stop};
@@ -40,7 +41,6 @@ use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 use watch::Watch;
 
@@ -62,7 +62,7 @@ pub struct Service {
 pub struct Supervisor {
     /// None once its thread runs.
     service: Option<Service>,
-    running: Option<(Stop, JoinHandle<()>)>,
+    running: Option<(Stop, thread::Thread)>,
     exec: Option<Exec>,
     /// Answers the filter's listener; None once its thread runs.
     watch: Option<Watch>,
@@ -139,7 +139,7 @@ impl Supervisor {
                 Box::new(move || _ = supervisor.run())
             }
         };
-        if let Err(why) = std::thread::Builder::new().name("listener".into()).spawn(serve) {
+        if let Err(why) = thread::start(c"listener", serve) {
             self.log.warn(&format!("cannot start the thread that answers the system call filter: {why}"));
         }
     }
@@ -165,10 +165,9 @@ impl Supervisor {
     pub fn start(&mut self) {
         let Some(service) = self.service.take() else { return };
         let log = service.log.clone();
-        let started = Stop::new().map_err(std::io::Error::from).and_then(|stop| {
+        let started = Stop::new().and_then(|stop| {
             let ours = stop.clone();
-            let thread = std::thread::Builder::new().name("network".into());
-            Ok((stop, thread.spawn(move || serve(service, ours))?))
+            Ok((stop, thread::start(c"network", Box::new(move || serve(service, ours)))?))
         });
         match started {
             Ok(running) => self.running = Some(running),
@@ -188,7 +187,7 @@ impl Supervisor {
         }
         if let Some((stop, thread)) = self.running.take() {
             stop.now();
-            _ = thread.join();
+            thread.join();
         }
     }
 }

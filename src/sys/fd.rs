@@ -32,7 +32,7 @@ pub fn tell_changes(directory: BorrowedFd<'_>) -> Result<()> {
 /// Closes every descriptor from 3 on but these. Nothing that is closed may be used again: for a process that never returns.
 pub fn close_all_but(keep: &[RawFd]) {
     let mut keep: Vec<RawFd> = keep.iter().copied().filter(|fd| *fd > 2).collect();
-    keep.sort_unstable();
+    crate::order::sort(&mut keep);
     let mut first = 3;
     for last in keep.into_iter().map(|fd| fd - 1).chain([RawFd::MAX]) {
         // SAFETY: three integers; the caller gives up what is closed.

@@ -10,12 +10,14 @@
 pub mod arena;
 pub mod bpf;
 pub mod fd;
+pub mod landlock;
 pub mod mount;
 pub mod notify;
 pub mod process;
 pub mod ptrace;
 pub mod seccomp;
 pub mod signal;
+pub mod thread;
 pub mod time;
 
 use rustix::io::Errno;

@@ -30,6 +30,10 @@ pub struct Right {
 /// The newest ABI that the table knows; newer kernels are used as this one.
 pub const NEWEST_ABI: u32 = 10;
 
+/// Bind a TCP socket to a port.
+pub const BIND_TCP: u64 = 1;
+/// Connect a TCP socket to a port.
+pub const CONNECT_TCP: u64 = 1 << 1;
 /// Run a file.
 pub const EXECUTE: u64 = 1;
 /// Open a file for writing.
@@ -97,8 +101,8 @@ pub static RIGHTS: &[Right] = &[
     right(Kind::Fs,     "FS_TRUNCATE",                TRUNCATE,      3),
     right(Kind::Fs,     "FS_IOCTL_DEV",               IOCTL_DEV,     5),
     right(Kind::Fs,     "FS_RESOLVE_UNIX",            RESOLVE_UNIX,  9),
-    right(Kind::Net,    "NET_BIND_TCP",               1 << 0,        4),
-    right(Kind::Net,    "NET_CONNECT_TCP",            1 << 1,        4),
+    right(Kind::Net,    "NET_BIND_TCP",               BIND_TCP,      4),
+    right(Kind::Net,    "NET_CONNECT_TCP",            CONNECT_TCP,   4),
     right(Kind::Net,    "NET_BIND_UDP",               1 << 2,       10),
     right(Kind::Net,    "NET_CONNECT_SEND_UDP",       1 << 3,       10),
     right(Kind::Scope,  "SCOPE_ABSTRACT_UNIX_SOCKET", 1 << 0,        6),

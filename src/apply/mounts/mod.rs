@@ -135,12 +135,10 @@ impl Tree {
                 Err(Errno::NOENT) => Ok(()),
                 other => other.map_err(|e| cannot("hide the socket", at, e)),
             },
-            Mount::Proc(to) => self.fresh("proc", &[], to).map_err(|e| Failure {
-                lacks: Some(Lacks::Proc),
-                ..cannot("mount a private", to, e).hint(
-                    "the kernel refuses a fresh procfs where parts of /proc are masked, as in containers; there run \
-                     the container with --security-opt systempaths=unconfined",
-                )
+            Mount::Proc(to) => self.fresh("proc", &[], to).map_err(|e| {
+                let hint = "the kernel refuses a fresh procfs where parts of /proc are masked, as in containers; there run \
+                            the container with --security-opt systempaths=unconfined";
+                cannot("mount a private", to, e).hint(hint).lacks(Some(Lacks::Proc))
             }),
             Mount::Pts(to) => self
                 .fresh("devpts", &[("ptmxmode", "0666"), ("mode", "0620")], to)

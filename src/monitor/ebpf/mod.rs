@@ -18,6 +18,7 @@ use super::advice::Advisor;
 use super::call::{COMPAT, names};
 use crate::log::Log;
 use crate::sys::bpf::{self, MapKind};
+use crate::sys::thread::{self, Thread};
 use crate::sys::{self, Result};
 use crate::tables::arguments;
 use decode::{Decoder, bits};
@@ -27,7 +28,6 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 /// Tasks that are followed at the same time.
 const TASKS: u32 = 16 * 1024;
@@ -51,7 +51,7 @@ pub struct Monitor {
 /// A monitor whose events go to the log.
 pub struct Watching {
     stop: OwnedFd,
-    thread: Option<JoinHandle<()>>,
+    thread: Thread,
 }
 
 impl Monitor {
@@ -121,7 +121,7 @@ impl Monitor {
     pub fn watch(self, advisor: Advisor, log: Arc<Log>) -> std::io::Result<Watching> {
         let stop = eventfd(0, EventfdFlags::CLOEXEC)?;
         let end = stop.try_clone()?;
-        let thread = std::thread::Builder::new().name("monitor".into()).spawn(move || {
+        let read = move || {
             let decoder = Decoder::new(advisor);
             let mut show = |record: &[u8]| _ = decoder.event(record).map(|event| log.event(&event));
             let mut stopped = false;
@@ -134,8 +134,8 @@ impl Monitor {
                 self.queue.drain(&mut show);
             }
             self.tell_losses(&log);
-        })?;
-        Ok(Watching { stop, thread: Some(thread) })
+        };
+        Ok(Watching { stop, thread: thread::start(c"monitor", Box::new(read))? })
     }
 
     fn tell_losses(&self, log: &Log) {
@@ -156,9 +156,9 @@ impl Monitor {
 
 impl Watching {
     /// Everything that has happened is in the log when this returns.
-    pub fn end(mut self) {
+    pub fn end(self) {
         _ = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
-        _ = self.thread.take().map(JoinHandle::join);
+        self.thread.join();
     }
 }
 

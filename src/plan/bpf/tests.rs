@@ -91,15 +91,28 @@ fn everywhere(options: &Options) -> Vec<(Arch, Vec<Instruction>)> {
 
 /// All options that add rows.
 fn widest() -> Options {
-    let host = Host { tree: true, truncate: true, processes: true, ipc: true, network: true, sockets: true };
+    let host = Host {
+        tree: true,
+        truncate: true,
+        processes: true,
+        ipc: true,
+        network: true,
+        sockets: true,
+        brokered: false,
+    };
     Options { guard_group_kill: true, ask_exec: true, host, ..Options::default() }
+}
+
+/// fence makes and connects the command's sockets.
+fn brokered() -> Options {
+    Options { host: Host { tree: true, brokered: true, ..Host::default() }, ..Options::default() }
 }
 
 const HIGH: u64 = 0xdead_beef_0000_0000;
 
 #[test]
 fn every_number_gets_the_action_of_its_row() {
-    for options in [Options::default(), widest()] {
+    for options in [Options::default(), widest(), brokered()] {
         let rules = plan(&options).unwrap();
         for (arch, program) in everywhere(&options) {
             for nr in 0..=600 {
@@ -453,3 +466,16 @@ fn paths_are_short() {
 }
 
 mod reference;
+
+#[test]
+fn no_connection_without_connect() {
+    for (arch, program) in everywhere(&brokered()) {
+        for (name, at) in [("sendto", 3), ("sendmsg", 2), ("sendmmsg", 3)] {
+            let mut args = [0; 6];
+            args[at] = 0x4000;
+            assert_eq!(answer(&program, arch, nr(name, arch), &args), ALLOW, "{name}");
+            args[at] = HIGH | 0x2000_4000;
+            assert_eq!(answer(&program, arch, nr(name, arch), &args), errno(EOPNOTSUPP), "{name}");
+        }
+    }
+}
