@@ -247,7 +247,9 @@ fn a_file_that_the_host_replaces_stays_covered() {
         for save in saves {
             world.bare("sh", ["-c", save]).ok();
             std::thread::sleep(Duration::from_millis(150));
-            let ask = world.write("ask", "");
+            // In one act: the command removes it.
+            world.bare("touch", ["ask"]).ok();
+            let ask = world.work().join("ask");
             wait_for(save, || !ask.exists());
             world.bare("sh", ["-c", check]).ok();
         }
@@ -276,8 +278,13 @@ fn what_can_not_be_covered_again_ends_the_run() {
 /// Processes of fence in a run: (launcher, guard, init).
 fn processes(run: &Child) -> (i32, i32, i32) {
     let launcher = run.id() as i32;
-    let children = fs::read_to_string(format!("/proc/{launcher}/task/{launcher}/children")).unwrap();
-    let children: Vec<i32> = children.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+    let list = || -> Vec<i32> {
+        let children = fs::read_to_string(format!("/proc/{launcher}/task/{launcher}/children")).unwrap();
+        children.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+    };
+    // The command may be faster than the guard is made.
+    wait_for("two children", || list().len() == 2);
+    let children = list();
     let pid_namespace = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/pid_for_children"));
     let ours = fs::read_link("/proc/self/ns/pid").unwrap();
     let guard = *children.iter().find(|pid| pid_namespace(**pid).is_ok_and(|ns| ns == ours)).unwrap();
