@@ -48,6 +48,15 @@ const ID_VALID: libc::c_int = 0x4008_2102;
 /// `SECCOMP_USER_NOTIF_FLAG_CONTINUE` (5.5)
 const CONTINUE: u32 = 1;
 
+/// Lets the kernel run reader and caller one after the other on the same processor (6.6), which saves waking another one;
+/// before that there is nothing to gain.
+pub fn wake_here(listener: BorrowedFd<'_>) {
+    const SET_FLAGS: libc::c_int = 0x4008_2104;
+    const SYNC_WAKE_UP: libc::c_ulong = 1;
+    // SAFETY: integers only.
+    unsafe { _ = libc::ioctl(listener.as_raw_fd(), SET_FLAGS as _, SYNC_WAKE_UP) };
+}
+
 /// The next request; ENOENT when its caller died meanwhile.
 pub fn receive(listener: BorrowedFd<'_>) -> Result<Notification> {
     // The kernel wants it zeroed.

@@ -71,6 +71,7 @@ impl ExecSupervisor {
     /// No signalfd.
     pub fn run(mut self) -> Result<(), Errno> {
         let changes = Signals::of_children()?;
+        notify::wake_here(self.listener.as_fd());
         loop {
             let mut fds = [PollFd::new(&self.listener, PollFlags::IN), PollFd::new(&changes, PollFlags::IN)];
             _ = poll(&mut fds, None);
