@@ -88,8 +88,7 @@ pub(super) static FLAGS: &[Flag<Typed>] = &[
         long: "port",
         short: Some(b'p'),
         set: Set::Value("[ADDR:]PORT", |t, v| t.ports.push(v)),
-        help: "Let connections from outside reach this port of the command (repeatable). Not in this build: the run is \
-               refused, or goes on without it under --allow-degraded",
+        help: "Let connections from outside reach this port of the command, on 127.0.0.1 unless ADDR is given (repeatable)",
         group: POLICY,
     },
     Flag {
