@@ -192,10 +192,9 @@ fn objects_are_one_a_line_and_the_log_file_takes_them() {
         monitored(&world, &["--log-format", "json", "--fence-log-file", "log"], "{}", &["mkdir", "made"]);
     assert!(!ran.err.contains("fence"), "{ran:?}");
     let log = std::fs::read_to_string(world.work().join("log")).unwrap();
-    let made = world.work().join("made");
     let last: Vec<&str> = log.lines().filter(|line| line.contains("\"denied\"")).collect();
     assert_eq!(last.len(), 1, "{log}");
-    assert!(last[0].contains(&format!("\"path\":\"{}\"", made.display())), "{log}");
+    assert!(last[0].contains("\"path\":\"made\""), "{log}");
     assert!(last[0].starts_with('{') && last[0].ends_with('}'), "{log}");
     assert!(
         log.ends_with(
