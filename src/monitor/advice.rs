@@ -211,21 +211,21 @@ mod tests {
         Advisor {
             mounts: vec![
                 Mount::HostRoot { read_only: true },
-                bind("/work", false),
-                bind("/work/.git/hooks", true),
-                Mount::MaskFile("/work/.env".into()),
+                bind("/proj", false),
+                bind("/proj/.git/hooks", true),
+                Mount::MaskFile("/proj/.env".into()),
                 Mount::Tmpfs { to: "/tmp".into(), mode: 0o1777, read_only: false },
             ],
             rows: None,
             filter: BLOCKED.to_vec(),
-            cwd: "/work".into(),
+            cwd: "/proj".into(),
         }
     }
 
     fn advice(call: &str, errno: i32, act: Act, path: &str) -> (String, String) {
         let paths: Vec<PathBuf> = if path.is_empty() { Vec::new() } else { vec![path.into()] };
         let denial = Denial { call, errno, act, paths: &paths, socket: false };
-        let there = |path: &Path| matches!(path.to_str().unwrap(), "/" | "/work" | "/etc" | "/etc/x");
+        let there = |path: &Path| matches!(path.to_str().unwrap(), "/" | "/proj" | "/etc" | "/etc/x");
         let advice = advisor().advise(denial, &there);
         (advice.rule, advice.allow.map_or(String::new(), |change| change.to_string()))
     }
@@ -257,25 +257,25 @@ mod tests {
                 "openat",
                 EROFS,
                 Act::Write,
-                "/work/.git/hooks/x",
+                "/proj/.git/hooks/x",
                 "filesystem.denyWrite or a protected name",
-                r#"filesystem.allowWrite: ["/work/.git/hooks"]"#,
+                r#"filesystem.allowWrite: ["/proj/.git/hooks"]"#,
             ),
             (
                 "openat",
                 EACCES,
                 Act::Read,
-                "/work/.env",
+                "/proj/.env",
                 "filesystem.denyRead",
-                r#"take "/work/.env" out of filesystem.denyRead"#,
+                r#"take "/proj/.env" out of filesystem.denyRead"#,
             ),
             (
                 "openat",
                 EACCES,
                 Act::Write,
-                "/work/.env",
+                "/proj/.env",
                 "filesystem.denyRead",
-                r#"take "/work/.env" out of filesystem.denyRead"#,
+                r#"take "/proj/.env" out of filesystem.denyRead"#,
             ),
             ("openat", EACCES, Act::Read, "/etc/shadow", "the kernel itself", ""),
             ("openat", EACCES, Act::Write, "/tmp/x", "the kernel itself", ""),
@@ -299,11 +299,11 @@ mod tests {
 
     #[test]
     fn landlock_denies_what_the_mounts_allow() {
-        let row = Row { path: "/work".into(), access: rights::READ_FILE };
+        let row = Row { path: "/proj".into(), access: rights::READ_FILE };
         let advisor = Advisor { rows: Some(vec![row]), ..advisor() };
         for (act, path, wanted) in [
-            (Act::Write, "/work/x", Some("filesystem.allowWrite")),
-            (Act::Read, "/work/x", None),
+            (Act::Write, "/proj/x", Some("filesystem.allowWrite")),
+            (Act::Read, "/proj/x", None),
             (Act::Read, "/srv/x", Some("filesystem.allowRead")),
         ] {
             let paths = [PathBuf::from(path)];

@@ -186,16 +186,16 @@ mod tests {
         assert_eq!(address(&unix(b"")), Address::Abstract);
         let broker = Broker {
             unix: vec!["/run/listed.sock".into()],
-            writable: vec!["/work".into(), "/tmp".into()],
+            writable: vec!["/proj".into(), "/tmp".into()],
             before: vec![(1, 7)],
             ..Broker::default()
         };
         for (path, inode, may) in [
             ("/run/listed.sock", 7, true),
             ("/run/docker.sock", 8, false),
-            ("/work/new", 8, true),
-            ("/work/linked", 7, false),
-            ("/workshop/new", 8, false),
+            ("/proj/new", 8, true),
+            ("/proj/linked", 7, false),
+            ("/projshop/new", 8, false),
         ] {
             assert_eq!(broker.may_use(Path::new(path), 1, inode), may, "{path}");
         }
