@@ -20,7 +20,7 @@ fn alone(world: &World, policy: &str, command: &[&str]) -> Command {
 }
 
 fn ran(world: &World, policy: &str, command: &[&str]) -> Ran {
-    Ran::new(alone(world, policy, command).output().unwrap())
+    Ran::of(alone(world, policy, command))
 }
 
 /// An act that works outside and is refused inside, with this errno.
@@ -240,7 +240,7 @@ fn nothing_survives_the_end_or_the_death_of_either_guardian() {
             WRITABLE,
             &["sh", "-c", "$VICTIM daemon 60 beat; until test -s beat; do :; done; exit 3"],
         );
-        Ran::new(command.env("VICTIM", &victim).output().unwrap()).status(3);
+        Ran::of(command.env("VICTIM", &victim)).status(3);
         all_dead(&world);
 
         let mut launcher = beating(&world);

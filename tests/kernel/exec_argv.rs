@@ -27,7 +27,7 @@ fn fenced(world: &World, policy: &str, words: &[&str]) -> Ran {
     let mut command = world.fenced_command(policy, words);
     let path = format!("{}:{}", world.root.join("bin").display(), std::env::var("PATH").unwrap());
     command.env("PATH", path).env("VICTIM", world.victim());
-    Ran::new(command.output().unwrap())
+    Ran::of(command)
 }
 
 /// A script that the check of the literal command does not look into.
@@ -386,7 +386,7 @@ fn by_hand_with_the_two_applets() {
             let words = [&supervise[..], filter, &["sh", "script.sh"]].concat();
             let mut command = world.command(words[0], &words[1..]);
             command.env("PATH", format!("{}:/usr/bin:/bin", world.root.join("bin").display()));
-            Ran::new(command.output().unwrap())
+            Ran::of(command)
         };
         for _ in 0..20 {
             let ran = run(&[fence, "seccomp", "--notify-fd", "3", "--"]).ok();

@@ -19,7 +19,7 @@ fn sh(world: &World, policy: &str, line: &str) -> Ran {
 /// The same command with `work` and `home` elsewhere.
 fn outside(world: &World, top: &str, line: &str) -> Ran {
     let (work, home) = (world.mkdir(format!("../{top}/work")), world.mkdir(format!("../{top}/home")));
-    Ran::new(world.command("sh", ["-c", line]).current_dir(work).env("HOME", home).output().unwrap())
+    Ran::of(world.command("sh", ["-c", line]).current_dir(work).env("HOME", home))
 }
 
 #[track_caller]
@@ -304,7 +304,7 @@ fn odd_names_work() {
         assert_eq!(ran.out, "searched\n", "{ran:?}");
         let bytes = world.mkdir(Path::new(std::ffi::OsStr::from_bytes(b"not\xffutf8")));
         let mut command = world.fenced_command(WRITE, ["sh", "-c", "touch ok && pwd"]);
-        Ran::new(command.current_dir(&bytes).output().unwrap()).ok();
+        Ran::of(command.current_dir(&bytes)).ok();
         assert!(bytes.join("ok").exists());
     }
 }
@@ -609,7 +609,7 @@ fn work_directory_and_home_may_be_the_same() {
         let policy = r#"{"filesystem": {"allowWrite": [".", "~"], "denyRead": ["~/.ssh"]}}"#;
         let mut command =
             world.fenced_command(policy, ["sh", "-c", "touch ok; echo evil > .bashrc; cat .ssh/id; true"]);
-        let ran = Ran::new(command.env("HOME", world.work()).output().unwrap()).ok();
+        let ran = Ran::of(command.env("HOME", world.work())).ok();
         assert_eq!(ran.out, "");
         assert!(world.work().join("ok").exists());
         assert_eq!(fs::read_to_string(world.work().join(".bashrc")).unwrap(), "good");

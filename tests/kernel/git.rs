@@ -27,7 +27,7 @@ fn sh(world: &World, line: &str) -> Ran {
 /// The same in the linked work tree.
 fn in_linked(world: &World, line: &str) -> Ran {
     let mut command = world.fenced_command(WRITE, ["sh", "-c", line]);
-    Ran::new(command.current_dir(world.root.join("linked")).output().unwrap())
+    Ran::of(command.current_dir(world.root.join("linked")))
 }
 
 fn status(world: &World) -> String {

@@ -207,7 +207,7 @@ fn git_on_the_host_runs_nothing_that_was_planted() {
             };
             assert!(!run_git());
             let mut command = world.fenced_command(WRITE, ["sh", "-c", &act]);
-            let ran = Ran::new(command.current_dir(work.join(at)).output().unwrap());
+            let ran = Ran::of(command.current_dir(work.join(at)));
             assert!(!run_git(), "{who:?} in {at}: {act}\n{ran:?}");
             // Where the act does harm outside, it is a real one.
             _ = world.command("sh", ["-c", &act]).current_dir(work.join(at)).output().unwrap();
@@ -370,7 +370,7 @@ fn the_next_start_moves_aside_what_a_killed_run_left() {
         let elsewhere = world.mkdir("../elsewhere");
         let sweep = |name: &str| {
             let mut command = world.fenced_command(WRITE, [name]);
-            Ran::new(command.current_dir(&elsewhere).output().unwrap()).ok()
+            Ran::of(command.current_dir(&elsewhere)).ok()
         };
         wait_for("not swept", || sweep("true").err.contains("in a run that was killed"));
         assert!(!planted.exists());

@@ -8,6 +8,8 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
 
 /// Somebody to run as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,7 +144,7 @@ impl World {
         program: impl AsRef<OsStr>,
         args: impl IntoIterator<Item = S>,
     ) -> Ran {
-        Ran::new(self.command(program, args).output().unwrap())
+        Ran::of(self.command(program, args))
     }
 
     /// Runs `fence ARGS`.
@@ -155,7 +157,7 @@ impl World {
 
     /// Runs `fence -s POLICY -- COMMAND`, the policy given as JSON.
     pub fn fenced<S: AsRef<OsStr>>(&self, policy: &str, command: impl IntoIterator<Item = S>) -> Ran {
-        Ran::new(self.fenced_command(policy, command).output().unwrap())
+        Ran::of(self.fenced_command(policy, command))
     }
 
     /// The same, not started yet.
@@ -205,6 +207,22 @@ pub struct Ran {
 }
 
 impl Ran {
+    /// Runs a program to its end, and kills it after ten minutes: a test that hangs is to fail.
+    pub fn of(mut command: impl std::borrow::BorrowMut<Command>) -> Ran {
+        let command = command.borrow_mut().stdout(Stdio::piped());
+        let child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let pid = rustix::process::Pid::from_child(&child);
+        let (ended, end) = std::sync::mpsc::channel::<()>();
+        std::thread::spawn(move || {
+            if end.recv_timeout(Duration::from_secs(600)) == Err(RecvTimeoutError::Timeout) {
+                _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        });
+        let ran = Ran::new(child.wait_with_output().unwrap());
+        drop(ended);
+        ran
+    }
+
     pub fn new(output: Output) -> Ran {
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         let status = output.status.code().unwrap_or_else(|| 128 + output.status.signal().unwrap_or(0));

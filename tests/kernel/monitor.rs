@@ -211,7 +211,7 @@ fn a_job_of_github_gets_annotations_and_a_table() {
     let table = world.write("table", "");
     let mut command = world.command(world.fence(), ["-m", "--", "mkdir", "made"]);
     command.env("GITHUB_ACTIONS", "true").env("GITHUB_STEP_SUMMARY", &table);
-    let ran = Ran::new(command.output().unwrap());
+    let ran = Ran::of(command);
     let annotations =
         ran.err.lines().filter(|line| line.starts_with("::warning title=fence ebpf::mkdir")).count();
     assert_eq!(annotations, 1, "{ran:?}");

@@ -36,8 +36,8 @@ fn on(world: &World, kernel: &[&str], policy: &str, act: &[&str]) -> Command {
     world.command(words[0], &words[1..])
 }
 
-fn ran(mut command: Command) -> Ran {
-    Ran::new(command.output().unwrap())
+fn ran(command: Command) -> Ran {
+    Ran::of(command)
 }
 
 #[test]

@@ -149,7 +149,7 @@ fn it_works_whatever_signals_the_caller_ignores_or_blocks() {
             });
         }
         // What the caller blocked stays blocked, as exec(3) has it.
-        let blocked = Ran::new(command.output().unwrap()).ok().out;
+        let blocked = Ran::of(command).ok().out;
         assert!(!blocked.contains("0000000000000000"), "{blocked}");
         world.run(["--", "grep", "SigBlk", "/proc/self/status"]).ok().says("0000000000000000");
         world.run(["--", "sh", "-c", "yes | head -1; echo ok"]).ok().says("ok");

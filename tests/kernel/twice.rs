@@ -135,14 +135,14 @@ fn landlock_alone_refuses_what_it_can_not_carry() {
         world.write("key", "KEY");
         let with = |policy: &str| {
             let mut command = world.command(world.fence(), ["--landlock-apply", "--", "cat", "key"]);
-            crate::harness::Ran::new(command.env("FENCE_CONFIG_JSON", policy).output().unwrap())
+            crate::harness::Ran::of(command.env("FENCE_CONFIG_JSON", policy))
         };
         // A kernel without Landlock is no excuse.
         let words = ["enosys", "landlock_create_ruleset", "--"];
         let mut poor = world.command(world.victim(), words);
         poor.arg(world.fence()).args(["--landlock-apply", "--", "cat", "key"]);
         poor.env("FENCE_CONFIG_JSON", r#"{"filesystem": {"denyRead": ["key"]}}"#);
-        crate::harness::Ran::new(poor.output().unwrap()).status(125);
+        crate::harness::Ran::of(poor).status(125);
         let refused = with(r#"{"filesystem": {"denyRead": ["key"]}}"#).status(125);
         assert!(!refused.out.contains("KEY"), "{refused:?}");
         with("{}").ok().says("KEY");

@@ -97,7 +97,7 @@ impl Lab {
     pub fn bare<S: AsRef<OsStr>>(&self, world: &World, words: impl IntoIterator<Item = S>) -> Ran {
         let mut words = words.into_iter();
         let command = world.command(words.next().unwrap(), words);
-        Ran::new(self.enter(world, &command).output().unwrap())
+        Ran::of(self.enter(world, &command))
     }
 
     /// Inside.
@@ -107,7 +107,7 @@ impl Lab {
         policy: &str,
         words: impl IntoIterator<Item = S>,
     ) -> Ran {
-        Ran::new(self.enter(world, &world.fenced_command(policy, words)).output().unwrap())
+        Ran::of(self.enter(world, &world.fenced_command(policy, words)))
     }
 
     /// Inside, with more of fence's own flags.
@@ -121,7 +121,7 @@ impl Lab {
         let plain = world.fenced_command(policy, words);
         let mut command = world.command(world.fence(), flags);
         command.args(plain.get_args());
-        Ran::new(self.enter(world, &command).output().unwrap())
+        Ran::of(self.enter(world, &command))
     }
 }
 
