@@ -35,6 +35,8 @@ pub struct Facts {
     pub engine: Engine,
     /// The kernel lets nobody mount a fresh /proc here (a container's is masked): a PID namespace would have a wrong one.
     pub masked_proc: bool,
+    /// The errno that the native engine met, where it does not work.
+    pub refused: Option<i32>,
     /// What was tried before this engine and why it does not work here, a sentence for each.
     pub tried: Vec<String>,
     /// Entries of the directories that the engine `landlock` allows one by one; symbolic links left out.

@@ -13,6 +13,7 @@ pub mod cli;
 pub mod config;
 pub mod error;
 pub mod facts;
+pub mod features;
 pub mod guard;
 pub mod json;
 pub mod launch;

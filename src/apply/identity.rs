@@ -15,10 +15,6 @@ pub(super) fn map(uid: u32, gid: u32) -> Result<()> {
 fn write(path: &str, text: &str) -> Result<()> {
     fs::write(path, text).map_err(|e| {
         let errno = rustix::io::Errno::from_io_error(&e).unwrap_or(rustix::io::Errno::IO);
-        failed(&format!("write {path} of the sandbox's user namespace"), errno).hint(
-            "AppArmor may restrict user namespaces here (Ubuntu: sysctl kernel.apparmor_restrict_unprivileged_userns); \
-             run fence as root or give it an AppArmor profile with `userns,`",
-        )
-        .unavailable()
+        failed(&format!("write {path} of the sandbox's user namespace"), errno).unavailable()
     })
 }

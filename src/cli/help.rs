@@ -92,7 +92,7 @@ pub(super) fn seccomp() -> String {
 /// `fence features --help`
 pub(super) fn features() -> String {
     page(
-        "Asks the kernel for what this build needs of it: seccomp, Landlock, mount_setattr and namespaces.\n\n\
+        "Tries everything that a run needs of this system; says what does not work, why, and what to do.\n\n\
          Usage:\n  fence features [--json | --apparmor-profile]\n",
         &sections(applets::FEATURES),
         "",

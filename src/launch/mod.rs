@@ -18,7 +18,6 @@ use crate::sys::signal;
 use crate::trace::Steps;
 use crate::tree;
 use message::Channel;
-use rustix::io::Errno;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -64,7 +63,7 @@ pub fn run(
     };
     let forked = fork_into(plan.namespaces).map_err(|errno| {
         signal::restore(&mask);
-        refused(plan, errno)
+        Failure::new("cannot create namespaces for the sandbox").errno(errno.raw_os_error()).unavailable()
     });
     match forked? {
         Fork::Child => {
@@ -119,23 +118,4 @@ pub fn run(
 fn watch(monitor: Monitor, plan: &Plan, log: &Arc<Log>) -> Option<Watching> {
     let watching = monitor.watch(Advisor::new(plan), log.clone());
     watching.inspect_err(|why| log.warn(&format!("cannot start the monitor's thread: {why}"))).ok()
-}
-
-/// Why the kernel would not make the namespaces, and what to do: the errno alone has several causes.
-fn refused(plan: &Plan, errno: Errno) -> Failure {
-    let failure =
-        Failure::new("cannot create namespaces for the sandbox").errno(errno.raw_os_error()).unavailable();
-    if std::env::var_os("FENCE_SANDBOX").is_some() {
-        return failure.hint("this is already inside a sandbox of fence, which lets nobody make another one");
-    }
-    match (errno, plan.map.is_some()) {
-        (Errno::NOSPC, _) => failure.hint("raise user.max_user_namespaces and its kin (sysctl user)"),
-        (Errno::PERM, true) => failure.hint(
-            "allow unprivileged user namespaces (sysctl kernel.unprivileged_userns_clone=1 on Debian; a container's \
-             seccomp profile and a chroot forbid them too), or run fence as root",
-        ),
-        (Errno::PERM, false) => failure.hint("this container forbids namespaces; run it with --cap-add SYS_ADMIN"),
-        (Errno::INVAL, _) => failure.hint("this kernel was built without some kind of namespace"),
-        _ => failure,
-    }
 }

@@ -1,6 +1,6 @@
 //! Which engine works here: the first of them that does, each by really trying.
 
-use super::host;
+use super::{host, system};
 use crate::cli::{EngineChoice, Run};
 use crate::config::Policy;
 use crate::error::{Failure, Lacks, Result, STATUS_NOT_EXECUTABLE};
@@ -42,8 +42,12 @@ pub fn next(
         facts.masked_proc = true;
         return Ok(());
     }
+    let failure = system::explain(failure, facts);
     if run.engine != EngineChoice::Auto {
         return Err(failure.lacks(None));
+    }
+    if facts.engine == Engine::Native {
+        facts.refused = failure.errno;
     }
     facts.tried.push(format!("engine {}: {failure}", facts.engine));
     match facts.engine {

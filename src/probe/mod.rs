@@ -12,4 +12,5 @@ pub mod mounts;
 mod programs;
 pub mod protected;
 mod sockets;
+mod system;
 pub mod walk;

@@ -56,6 +56,9 @@ fn the_prober_says_what_works_in_the_words_that_scripts_read() {
             json.contains("\"engine\": \"native\"") && json.contains("\"name\": \"User namespace\""),
             "{json}"
         );
+        for field in ["tried", "result", "details"] {
+            assert!(json.contains(&format!("\"{field}\": \"")), "{field} in {json}");
+        }
         let profile = world.bare(world.fence(), ["features", "--apparmor-profile"]).ok().out;
         assert!(
             profile.contains("userns,") && profile.contains(world.fence().to_str().unwrap()),

@@ -31,10 +31,7 @@ pub(super) fn build(table: &[Mount], by_descriptor: bool, steps: &mut Steps) -> 
         }
         _ => Err(Errno::INVAL),
     };
-    let root = root.map_err(|e| {
-        let hint = if e == Errno::INVAL { CHROOT } else { FORBIDDEN };
-        failed("make the sandbox's root", e).hint(hint).unavailable()
-    })?;
+    let root = root.map_err(|e| failed("make the sandbox's root", e).unavailable())?;
     steps.mark("root");
     let mut tree = Tree { attach, root, private: None, empty: None, null: None };
     for row in rows {
@@ -45,10 +42,6 @@ pub(super) fn build(table: &[Mount], by_descriptor: bool, steps: &mut Steps) -> 
     steps.mark("pivot_root");
     Ok(())
 }
-
-const CHROOT: &str = "the root directory is no mount point, as after a plain chroot: bind-mount it on itself before the chroot";
-const FORBIDDEN: &str =
-    "mounting is forbidden here (AppArmor, SELinux or a container's seccomp profile); run fence as root";
 
 /// How what a mount protects stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -72,7 +72,7 @@ pub(super) fn explain(errno: Errno) -> String {
         return lacks(&missing, &read("/proc/sys/kernel/cap_last_cap"));
     }
     if read("/proc/self/uid_map").split_whitespace().ne(["0", "0", "4294967295"]) {
-        return "in a container's user namespace nobody may load programs into the kernel; run fence outside"
+        return "in a container's user namespace nobody may load programs into the kernel: run fence outside"
             .into();
     }
     if let Some(limit) = getrlimit(Resource::Memlock).maximum.filter(|limit| *limit < LOCKED) {
@@ -93,8 +93,9 @@ fn lacks(missing: &[&str], last_capability: &str) -> String {
         Ok(true) => " (capabilities of files do not count here: no_new_privs is set)",
         _ => "",
     };
-    format!(
-        "it takes {}{ignored}: run as root, or once as root: setcap cap_bpf,cap_perfmon+p {fence}",
-        missing.join(" and ")
-    )
+    let missing = missing.join(" and ");
+    if rustix::process::geteuid().is_root() {
+        return format!("it takes {missing}, which root lacks in this container: run fence outside");
+    }
+    format!("it takes {missing}{ignored}: run as root, or once as root: setcap cap_bpf,cap_perfmon+p {fence}")
 }
