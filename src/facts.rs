@@ -1,7 +1,7 @@
 //! What the host can do and what the paths are: a snapshot that `probe` takes and `plan` reads. Plain data, so a test
 //! writes it as a literal.
 
-use std::collections::BTreeMap;
+use crate::map::Map;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -40,7 +40,7 @@ pub struct Facts {
     /// What was tried before this engine and why it does not work here, a sentence for each.
     pub tried: Vec<String>,
     /// Entries of the directories that the engine `landlock` allows one by one; symbolic links left out.
-    pub listings: BTreeMap<PathBuf, Vec<Entry>>,
+    pub listings: Map<PathBuf, Vec<Entry>>,
     /// A directory that temporary files can be made in, where the sandbox gets no /tmp of its own.
     pub scratch: Option<PathBuf>,
     /// Effective user id of the caller.
@@ -66,18 +66,18 @@ pub struct Facts {
     /// The terminal behind fd 0, 1 or 2.
     pub terminal: Option<PathBuf>,
     /// What was found at each path that the policy or the engine asks about.
-    pub paths: BTreeMap<PathBuf, Found>,
+    pub paths: Map<PathBuf, Found>,
     /// Paths that can't be looked up because the caller's own directory on the way is closed to him, with that directory:
     /// the command could open it again.
-    pub blocked: BTreeMap<PathBuf, Found>,
+    pub blocked: Map<PathBuf, Found>,
     /// The caller's own directories that glob patterns could not be searched for in.
     pub closed: Vec<Found>,
     /// Directories that were looked at for the probe itself: whether their path goes through no symbolic link; none: they
     /// are not there.
-    pub canonical: BTreeMap<PathBuf, Option<bool>>,
+    pub canonical: Map<PathBuf, Option<bool>>,
     /// Paths that must not appear, or whose appearance is to be said, and that do not exist: as asked for → where they would
     /// appear, if anywhere. Left out: plain names in directories that `canonical` knows.
-    pub missing: BTreeMap<PathBuf, Option<Missing>>,
+    pub missing: Map<PathBuf, Option<Missing>>,
     /// Unix sockets of the host outside the private places (real paths), where Landlock does not keep them out of reach.
     pub sockets: Vec<PathBuf>,
     /// Directories that git does not take for a repository, and what they lack of what would make them one.
@@ -87,9 +87,9 @@ pub struct Facts {
     /// fence's own directory of the user's state, where it could be made.
     pub state: Option<PathBuf>,
     /// Matches of each glob pattern of the policy, resolved.
-    pub globs: BTreeMap<String, Vec<Found>>,
+    pub globs: Map<String, Vec<Found>>,
     /// Other paths of what the policy denies, where a file system is mounted more than once: real path → the others.
-    pub aliases: BTreeMap<PathBuf, Vec<PathBuf>>,
+    pub aliases: Map<PathBuf, Vec<PathBuf>>,
     /// Built-in protected names found deeper in the working directory (real paths).
     pub protected: Vec<PathBuf>,
     /// Directories that could not be searched for glob matches, with the reason: the first few, and how many more.
@@ -115,9 +115,9 @@ pub struct Facts {
     /// The proxies' ports on the host's loopback, where the command is to have the host's network.
     pub host_proxy: Option<HostProxy>,
     /// The programs that rules on commands name, where they were found: by the word of the rule.
-    pub programs: BTreeMap<String, Vec<Program>>,
+    pub programs: Map<String, Vec<Program>>,
     /// Every name on PATH of those files, where exec is to be judged.
-    pub program_names: BTreeMap<FileId, Vec<String>>,
+    pub program_names: Map<FileId, Vec<String>>,
     /// Whether exec can be judged here, where the policy wants that: a signal does not disturb a call that waits (5.19), or
     /// why not at all.
     pub exec_listener: Option<std::result::Result<bool, String>>,

@@ -18,6 +18,7 @@ pub mod guard;
 pub mod json;
 pub mod launch;
 pub mod log;
+pub mod map;
 pub mod monitor;
 pub mod mountinfo;
 mod nofollow;

@@ -112,7 +112,7 @@ fn widened(policy: &Policy, home: bool) -> Policy {
 /// Hosts that the policy would not have let through.
 fn hosts(learned: &mut Learned, log: &Log, policy: &Policy) -> Result<()> {
     let rules = NetRules::new(&policy.network)?;
-    for (name, denied) in log.hosts() {
+    for (name, denied) in &log.hosts() {
         let name = name.rsplit_once(':').map_or(name.as_str(), |(host, _)| host).trim_matches(['[', ']']);
         let Ok(host) = canonical(name.as_bytes()) else { continue };
         match rules.verdict(&host) {

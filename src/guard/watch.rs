@@ -6,9 +6,9 @@
 use super::quarantine::Quarantine;
 use crate::error::{Failure, Result};
 use crate::log::Log;
+use crate::map::{Map, Set};
 use crate::plan::watch::{BARE, Then, Watched};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstat, openat, statat};
-use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -27,12 +27,12 @@ struct Armed {
 pub(super) struct Watcher<'p> {
     watched: &'p [Watched],
     /// Those of them that were there and that the host removed, and the places of masks: they are listened at.
-    gone: BTreeSet<PathBuf>,
+    gone: Set<PathBuf>,
     /// `config` files of git directories that the command can't change, with their inode at the start.
     configurations: Vec<(PathBuf, Option<(u64, u64)>)>,
     /// git locked one of those.
     locked: bool,
-    armed: BTreeMap<PathBuf, Armed>,
+    armed: Map<PathBuf, Armed>,
     /// Some directory can't tell when it changes.
     pub(super) deaf: bool,
     quarantine: Quarantine,
@@ -54,10 +54,10 @@ impl<'p> Watcher<'p> {
     ) -> Watcher<'p> {
         let mut watcher = Watcher {
             watched,
-            gone: BTreeSet::new(),
+            gone: Set::new(),
             configurations: Vec::new(),
             locked: false,
-            armed: BTreeMap::new(),
+            armed: Map::new(),
             deaf: false,
             quarantine,
         };
@@ -69,7 +69,7 @@ impl<'p> Watcher<'p> {
     /// Looks at every name; what must not be there is moved aside.
     pub(super) fn look(&mut self, log: &Log) -> Result<()> {
         for watched in self.watched.iter().filter(|w| w.then != Then::Report) {
-            if watched.there && !self.gone.contains(&watched.path) {
+            if watched.there && !self.gone.contains_key(&watched.path) {
                 continue;
             }
             // Told of changes before it is looked at, so that nothing falls between.
@@ -92,7 +92,7 @@ impl<'p> Watcher<'p> {
     /// The host removed something that a mount stood over: when it comes back, nobody can say who made it.
     pub(super) fn is_gone(&mut self, path: PathBuf) {
         self.listen(&path);
-        self.gone.insert(path);
+        self.gone.add(path);
     }
 
     /// Has the directory tell in which something is or would appear: of a file that is moved away its mount tells nothing.

@@ -2,9 +2,9 @@
 
 use crate::config::jsonc;
 use crate::json::Json;
+use crate::map::Map;
 use jsonc_parser::ast::Value;
 use jsonc_parser::common::Ranged;
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -27,7 +27,7 @@ pub struct Learned {
 }
 
 /// What → who.
-pub type Seen = BTreeMap<String, String>;
+pub type Seen = Map<String, String>;
 
 /// The run that was watched.
 #[derive(Clone, Copy, Debug)]
@@ -303,7 +303,7 @@ mod tests {
             writes: places(&["/home/u/work", "/home/u/.npm/\"x"]),
             hosts: places(&["example.org"]),
             ports: places(&["4873"]),
-            denied: [("~/.ssh/id_rsa\n{".to_string(), "cat".to_string())].into(),
+            denied: [("~/.ssh/id_rsa\n{".to_string(), "cat".to_string())].into_iter().collect(),
             ..Learned::default()
         };
         let text = learned.file(Run { extends: Some("code"), ..run() });

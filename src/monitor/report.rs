@@ -3,8 +3,8 @@
 use super::event::{Event, Layer, Outcome, Subject};
 use super::learn::Seen;
 use crate::json::Json;
+use crate::map::Map;
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 
 /// Distinct denials that are remembered; a command can't make fence grow without end.
 const REMEMBERED: usize = 4096;
@@ -28,7 +28,7 @@ pub struct Style {
 #[derive(Default)]
 pub struct Report {
     style: Style,
-    seen: BTreeMap<Key, Denial>,
+    seen: Map<Key, Denial>,
     advised: Seen,
     denials: u64,
     /// Hosts that the proxies were asked for, where somebody wants to know; with a text where they denied that.
@@ -118,7 +118,7 @@ impl Report {
         if self.seen.len() >= REMEMBERED && !self.seen.contains_key(&key) {
             return true;
         }
-        let denial = self.seen.entry(key).or_insert(Denial { times: 0, allow: event.allow.clone() });
+        let denial = self.seen.get_or_insert(key, Denial { times: 0, allow: event.allow.clone() });
         denial.times += 1;
         denial.times == 1
     }

@@ -9,8 +9,8 @@ use crate::cli::Run;
 use crate::config::Policy;
 use crate::error::{Failure, Result};
 use crate::facts::{Entry, Facts};
+use crate::map::Map;
 use crate::tables::landlock as rights;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Most rows of a ruleset: each costs an open and a call.
@@ -92,10 +92,10 @@ pub fn ruleset(abi: u32, alone: &Alone, scratch: Option<&Path>, network: &Networ
 
 struct Build<'a> {
     abi: u32,
-    nodes: BTreeMap<PathBuf, Node>,
+    nodes: Map<PathBuf, Node>,
     root: u64,
     /// None: only ask which directories are split.
-    listings: Option<&'a BTreeMap<PathBuf, Vec<Entry>>>,
+    listings: Option<&'a Map<PathBuf, Vec<Entry>>>,
     out: Alone,
 }
 
@@ -108,9 +108,9 @@ struct State {
 }
 
 impl<'a> Build<'a> {
-    fn new(abi: u32, rules: &Rules, listings: Option<&'a BTreeMap<PathBuf, Vec<Entry>>>) -> Build<'a> {
+    fn new(abi: u32, rules: &Rules, listings: Option<&'a Map<PathBuf, Vec<Entry>>>) -> Build<'a> {
         let abi = abi.min(rights::NEWEST_ABI);
-        let mut build = Build { abi, nodes: BTreeMap::new(), root: 0, listings, out: Alone::default() };
+        let mut build = Build { abi, nodes: Map::new(), root: 0, listings, out: Alone::default() };
         build.read(rules);
         build
     }
@@ -129,7 +129,7 @@ impl<'a> Build<'a> {
                 above.pop();
             }
             let Some((_, up)) = above.last().copied() else { return };
-            let named = rules.named.contains(path);
+            let named = rules.named.contains_key(path);
             let here = match &rule.place {
                 Place::Expose { writable } => {
                     let denied = !writable && (up.denied || up.masked || rule.denied);
@@ -244,8 +244,7 @@ impl<'a> Build<'a> {
     }
 
     fn below<'b>(&'b self, path: &'b Path) -> impl Iterator<Item = (&'b PathBuf, &'b Node)> {
-        let start = (std::ops::Bound::Excluded(path), std::ops::Bound::Unbounded);
-        self.nodes.range::<Path, _>(start).take_while(move |(at, _)| at.starts_with(path))
+        self.nodes.after(path).take_while(move |(at, _)| at.starts_with(path))
     }
 
     /// The nodes below `path` with no other between.

@@ -6,11 +6,11 @@ use crate::config::Policy;
 use crate::config::policy::Command;
 use crate::error::{Failure, Result};
 use crate::facts::{Facts, FileId, Found, Program};
+use crate::map::Map;
 use crate::rules::defaults;
 use crate::rules::exec::Names;
 use crate::rules::prefix::{basename, single_program};
 use crate::rules::shell::tokens;
-use std::collections::BTreeMap;
 
 /// `command.runtimeExecPolicy`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub struct Exec {
     /// Only `command` and `ssh` count.
     pub rules: Policy,
     /// The files that rules name.
-    pub files: BTreeMap<FileId, Names>,
+    pub files: Map<FileId, Names>,
     /// A call that waits for its verdict can be told from one that a signal disturbed (5.19).
     pub killable: bool,
 }
@@ -195,14 +195,14 @@ pub fn by_arguments(policy: &Policy, run: &Run, facts: &Facts) -> Result<Planned
 const FORGES: [&str; 3] = ["ptrace", "process_vm_writev", "userfaultfd"];
 
 /// The files that the rules are about.
-fn files(rules: &Policy, facts: &Facts) -> BTreeMap<FileId, Names> {
-    let mut files: BTreeMap<FileId, Names> = BTreeMap::new();
+fn files(rules: &Policy, facts: &Facts) -> Map<FileId, Names> {
+    let mut files: Map<FileId, Names> = Map::new();
     for word in words(&Policy {
         command: Command { runtime_exec_policy: "argv".into(), ..rules.command.clone() },
         ..rules.clone()
     }) {
         for program in facts.programs.get(&word).into_iter().flatten() {
-            let names = files.entry(program.file).or_default();
+            let names = files.get_or_insert(program.file, Names::default());
             names.denied.push(basename(&word).to_string());
             names.all = facts.program_names.get(&program.file).cloned().unwrap_or_default();
         }
@@ -230,7 +230,7 @@ mod tests {
 
     fn facts(programs: &[(&str, Program)], listener: Option<std::result::Result<bool, String>>) -> Facts {
         let programs = programs.iter().map(|(word, program)| (word.to_string(), vec![program.clone()]));
-        let program_names = BTreeMap::from([((1, 2), vec!["busybox".into(), "dd".into(), "ls".into()])]);
+        let program_names = Map::from_iter([((1, 2), vec!["busybox".into(), "dd".into(), "ls".into()])]);
         Facts {
             programs: programs.collect(),
             program_names,
@@ -268,8 +268,8 @@ mod tests {
         assert_eq!((plan.masks, plan.notes), (vec![], vec![]));
         let exec = plan.exec.unwrap();
         assert_eq!(exec.rules.command.deny, ["dd"]);
-        assert_eq!(exec.files[&(1, 2)].denied, ["dd"]);
-        assert_eq!(exec.files[&(1, 2)].all, ["busybox", "dd", "ls"]);
+        assert_eq!(exec.files.get(&(1, 2)).unwrap().denied, ["dd"]);
+        assert_eq!(exec.files.get(&(1, 2)).unwrap().all, ["busybox", "dd", "ls"]);
 
         let plan = planned(&deny, &facts(&busybox, Some(Err("no listener".into()))));
         assert_eq!((plan.masks.len(), plan.exec), (1, None));

@@ -8,10 +8,10 @@ use super::watch::{self, Watched};
 use crate::cli::Run;
 use crate::config::Policy;
 use crate::facts::{Engine, Facts, Found, Kind, Repository};
+use crate::map::{Map, Set};
 use crate::rules::glob;
 use crate::tables::paths::{DEFAULT_READ, DEFAULT_READ_HOME};
 use crate::tables::protected::{self, Where};
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// What is wanted at one path.
@@ -90,7 +90,7 @@ impl Rule {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
     /// By real path: parents sort before children.
-    pub places: BTreeMap<PathBuf, Rule>,
+    pub places: Map<PathBuf, Rule>,
     /// The root is empty and filled with what is allowed.
     pub empty_root: bool,
     /// Nothing is hidden for not being allowed: an empty root then only has parts that the host lacks.
@@ -98,7 +98,7 @@ pub struct Rules {
     /// Paths that can be executed but not listed (`allowExecute` where reads are denied).
     pub execute_only: Vec<PathBuf>,
     /// What the user's own denials are about, with the links that lead there: the other denials are built in.
-    pub named: BTreeSet<PathBuf>,
+    pub named: Set<PathBuf>,
     /// What a reader of `-d` should know: missing paths and the like.
     pub remarks: Vec<String>,
     /// What everybody should know: a rule that does less than it seems to.
@@ -332,7 +332,7 @@ impl Builder<'_> {
     fn links(&mut self, found: &Found) {
         for (link, text) in found.links.iter().filter(|(link, _)| !private::is_closed(link)) {
             let rule = Rule::new(Place::Link(text.clone()), false);
-            self.rules.places.entry(link.clone()).or_insert(rule);
+            self.rules.places.get_or_insert(link.clone(), rule);
         }
     }
 
@@ -420,7 +420,7 @@ impl Builder<'_> {
         // Writing below /sys changes the machine; a writable `/` does not mean that.
         if let Some(sys) = facts.at("/sys") {
             let guard = Rule::new(Place::Guard, true);
-            self.rules.places.entry(sys.real.clone()).or_insert(guard);
+            self.rules.places.get_or_insert(sys.real.clone(), guard);
         }
     }
 
@@ -498,8 +498,8 @@ impl Builder<'_> {
 
     /// A denial that the user wrote.
     fn deny(&mut self, found: &Found, place: Place, pinned: bool) {
-        self.rules.named.insert(found.real.clone());
-        self.rules.named.extend(found.links.iter().map(|(link, _)| link.clone()));
+        self.rules.named.add(found.real.clone());
+        found.links.iter().for_each(|(link, _)| _ = self.rules.named.add(link.clone()));
         self.put(found, place, pinned);
     }
 

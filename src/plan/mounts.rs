@@ -1,7 +1,7 @@
 //! The mount table: effective rules per path → mounts, parents before children.
 
 use super::files::{PRIVATE_TMP, Place, Rule, Rules};
-use std::collections::BTreeMap;
+use crate::map::Map;
 use std::path::{Path, PathBuf};
 
 /// One step in building the sandbox's file system; carried out in order.
@@ -166,7 +166,7 @@ pub fn table(rules: &Rules) -> Vec<Mount> {
 
 /// Every directory between a writable place and a pinned rule below it becomes a mount of its own: a mount point can't
 /// be renamed, so nobody can move `.git` aside and make a new `.git/hooks` in its place.
-pub fn pin_ancestors(places: &mut BTreeMap<PathBuf, Rule>, held: &[PathBuf]) {
+pub fn pin_ancestors(places: &mut Map<PathBuf, Rule>, held: &[PathBuf]) {
     let holds = |rule: &Rule| {
         rule.pinned && (matches!(rule.place, Place::Deny | Place::Mask | Place::KeepLink(_)) || rule.denied)
     };
@@ -180,7 +180,7 @@ pub fn pin_ancestors(places: &mut BTreeMap<PathBuf, Rule>, held: &[PathBuf]) {
         }
     }
     for pin in pins {
-        places.entry(pin).or_insert(Rule::new(Place::Pin, true)).fixed = true;
+        places.get_or_insert(pin, Rule::new(Place::Pin, true)).fixed = true;
     }
 }
 

@@ -136,7 +136,7 @@ impl Rules {
         self.held.push(missing.there.clone());
         for (link, text) in missing.links.iter().filter(|(link, _)| !super::private::is_closed(link)) {
             let rule = Rule { pinned: true, ..Rule::new(Place::KeepLink(text.clone()), false) };
-            self.places.entry(link.clone()).or_insert(rule);
+            self.places.get_or_insert(link.clone(), rule);
         }
     }
 }

@@ -6,8 +6,8 @@
 
 use crate::error::{Failure, Result};
 use crate::facts::Repository;
+use crate::map::Set;
 use rustix::fs::{Mode, OFlags};
-use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{File, FileType};
 use std::io::{ErrorKind, Read};
@@ -31,16 +31,11 @@ const LONGEST_CONFIG: u64 = 1024 * 1024;
 /// written. Some of `protect` may be symbolic links.
 pub fn look(top: &Path, git_config: bool) -> Result<Option<Repository>> {
     let dot_git = top.join(".git");
-    let mut search = Search {
-        git_config,
-        dirs: BTreeSet::new(),
-        protect: BTreeSet::new(),
-        absent: BTreeSet::new(),
-        looked: 0,
-    };
+    let mut search =
+        Search { git_config, dirs: Set::new(), protect: Set::new(), absent: Set::new(), looked: 0 };
     let git_dir = match kind(&dot_git) {
         Some(kind) if kind.is_file() => {
-            search.protect.insert(dot_git.clone());
+            search.protect.add(dot_git.clone());
             match reference(&dot_git, "gitdir:")? {
                 Some(git_dir) => git_dir,
                 None => return Ok(Some(broken(top, search))),
@@ -55,8 +50,8 @@ pub fn look(top: &Path, git_config: bool) -> Result<Option<Repository>> {
     let linked = is_linked(&dot_git, &git_dir, &common_dir)?;
     search.git_dir(&git_dir, 0)?;
     search.git_dir(&common_dir, 0)?;
-    let protect = search.protect.into_iter().collect();
-    let absent = search.absent.into_iter().collect();
+    let protect = search.protect.into_keys().collect();
+    let absent = search.absent.into_keys().collect();
     Ok(Some(Repository { work_tree: top.to_path_buf(), git_dir, common_dir, linked, protect, absent }))
 }
 
@@ -68,7 +63,7 @@ fn broken(top: &Path, search: Search) -> Repository {
         git_dir: nowhere.clone(),
         common_dir: nowhere,
         linked: false,
-        protect: search.protect.into_iter().collect(),
+        protect: search.protect.into_keys().collect(),
         absent: Vec::new(),
     }
 }
@@ -102,22 +97,22 @@ fn is_linked(dot_git: &Path, git_dir: &Path, common_dir: &Path) -> Result<bool> 
 struct Search {
     git_config: bool,
     /// Directories that were looked at, canonical.
-    dirs: BTreeSet<PathBuf>,
-    protect: BTreeSet<PathBuf>,
-    absent: BTreeSet<PathBuf>,
+    dirs: Set<PathBuf>,
+    protect: Set<PathBuf>,
+    absent: Set<PathBuf>,
     looked: usize,
 }
 
 impl Search {
     /// What counts in a git directory, its modules and its linked work trees.
     fn git_dir(&mut self, dir: &Path, depth: usize) -> Result<()> {
-        if !self.dirs.insert(dir.to_path_buf()) {
+        if !self.dirs.add(dir.to_path_buf()) {
             return Ok(());
         }
         let names = OBEYED.iter().chain(CONFIGURATION.iter().filter(|_| !self.git_config));
         for path in names.map(|name| dir.join(name)) {
             let list = if kind(&path).is_some() { &mut self.protect } else { &mut self.absent };
-            list.insert(path);
+            list.add(path);
         }
         self.modules(&dir.join("modules"), depth + 1)?;
         for worktree in self.children(&dir.join("worktrees"))? {
@@ -133,7 +128,7 @@ impl Search {
     /// Modules have names with slashes, so a directory below `modules` may be one, or lead to some. A link is followed to a
     /// repository, but not searched: it may lead anywhere.
     fn modules(&mut self, dir: &Path, depth: usize) -> Result<()> {
-        let Some(dir) = directory(dir).filter(|dir| self.dirs.insert(dir.clone())) else { return Ok(()) };
+        let Some(dir) = directory(dir).filter(|dir| self.dirs.add(dir.clone())) else { return Ok(()) };
         if depth > DEEPEST {
             return Err(too_much(&dir));
         }
@@ -153,7 +148,7 @@ impl Search {
     /// The `.git` file of another work tree, when it is a file: written anew, it would name any git directory.
     fn reference_file(&mut self, dot_git: &Path) {
         if kind(dot_git).is_some_and(|kind| kind.is_file()) {
-            self.protect.insert(dot_git.to_path_buf());
+            self.protect.add(dot_git.to_path_buf());
         }
     }
 

@@ -210,19 +210,29 @@ pub(super) fn find_with_links(path: &Path) -> Option<Found> {
     Some(Found { links, ..found })
 }
 
+/// Whether the path of a directory goes through no symbolic link; none: it is not there.
+fn is_canonical(directory: &Path) -> Option<bool> {
+    if directory == Path::new("/") {
+        return Some(true);
+    }
+    match find(directory) {
+        Some(found) => Some(found.real == directory),
+        // What can't be looked up for another reason may be there all the same.
+        None => rustix::fs::lstat(directory).is_err_and(|e| e != rustix::io::Errno::NOENT).then_some(false),
+    }
+}
+
 /// The short way for a path whose directory is known to be canonical: one lstat. `None` when it does not apply.
 fn find_below_canonical(facts: &mut Facts, path: &Path) -> Option<Option<Found>> {
     let parent = path.parent().filter(|_| path.file_name().is_some())?;
-    let canonical = *facts.canonical.entry(parent.to_path_buf()).or_insert_with(|| {
-        if parent == Path::new("/") {
-            return Some(true);
+    let canonical = match facts.canonical.get(parent) {
+        Some(known) => *known,
+        None => {
+            let canonical = is_canonical(parent);
+            facts.canonical.insert(parent.to_path_buf(), canonical);
+            canonical
         }
-        match find(parent) {
-            Some(found) => Some(found.real == parent),
-            // What can't be looked up for another reason may be there all the same.
-            None => rustix::fs::lstat(parent).is_err_and(|e| e != rustix::io::Errno::NOENT).then_some(false),
-        }
-    });
+    };
     match canonical {
         None => return Some(None),
         Some(false) => return None,

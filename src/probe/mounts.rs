@@ -1,16 +1,16 @@
 //! The host's mount table: the other paths under which a file can be reached because its file system, or a part of it, is
 //! mounted more than once.
 
+use crate::map::Map;
 use crate::mountinfo::{self, Mount};
 use rustix::fs::stat;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The mount table, as far as it holds file systems that are mounted more than once.
 #[derive(Debug, Default)]
 pub struct Table {
     mounts: Vec<Mount>,
-    repeated: BTreeMap<Vec<u8>, usize>,
+    repeated: Map<Vec<u8>, usize>,
 }
 
 /// Whether `/` of this process is a mount point; after a plain chroot it is not.
@@ -27,9 +27,9 @@ impl Table {
 
     fn parse(text: &[u8]) -> Table {
         let mounts = mountinfo::parse(text);
-        let mut repeated = BTreeMap::new();
+        let mut repeated = Map::new();
         for mount in &mounts {
-            *repeated.entry(mount.device.clone()).or_insert(0) += 1;
+            *repeated.get_or_insert(mount.device.clone(), 0) += 1;
         }
         Table { mounts, repeated }
     }

@@ -3,11 +3,11 @@
 use super::host::{executable, find_with_links};
 use crate::config::Policy;
 use crate::facts::{Facts, FileId, Kind, Program};
+use crate::map::{Map, Set};
 use crate::plan::exec::{self, Mode};
 use crate::rules::prefix::basename;
 use crate::tables::programs::{CRITICAL, DIRECTORIES};
 use rustix::fs::stat;
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Puts what the plan needs to know into the facts; nothing where no rule concerns what runs later.
@@ -51,10 +51,8 @@ pub(super) fn look(facts: &mut Facts, policy: &Policy) {
 fn directories(cwd: &Path) -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let all = std::env::split_paths(&path).map(|directory| cwd.join(directory));
-    let mut seen = BTreeSet::new();
-    all.chain(DIRECTORIES.map(PathBuf::from))
-        .filter(|dir| id(dir).is_some_and(|id| seen.insert(id)))
-        .collect()
+    let mut seen = Set::new();
+    all.chain(DIRECTORIES.map(PathBuf::from)).filter(|dir| id(dir).is_some_and(|id| seen.add(id))).collect()
 }
 
 /// Where a word of a rule may stand: a path is itself.
@@ -85,16 +83,14 @@ fn id(path: &Path) -> Option<FileId> {
 
 /// Every name on PATH of the files that rules name. A link's own inode says nothing, so links are followed; of all else
 /// the directory says the inode.
-fn names(facts: &Facts, directories: &[PathBuf]) -> BTreeMap<FileId, Vec<String>> {
+fn names(facts: &Facts, directories: &[PathBuf]) -> Map<FileId, Vec<String>> {
     use std::os::unix::fs::DirEntryExt;
-    // `collect` would bring a sort of its own for each of these types.
-    let mut names: BTreeMap<FileId, Vec<String>> = BTreeMap::new();
-    names.extend(facts.programs.values().flatten().map(|program| (program.file, Vec::new())));
-    let mut inodes = BTreeSet::new();
-    inodes.extend(names.keys().map(|(_, inode)| *inode));
+    let programs = facts.programs.values().flatten();
+    let mut names: Map<FileId, Vec<String>> = programs.map(|program| (program.file, Vec::new())).collect();
+    let inodes: Set<u64> = names.keys().map(|(_, inode)| (*inode, ())).collect();
     for entry in directories.iter().filter_map(|dir| std::fs::read_dir(dir).ok()).flatten().flatten() {
         let link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
-        if (link || inodes.contains(&entry.ino()))
+        if (link || inodes.contains_key(&entry.ino()))
             && let Some(known) = id(&entry.path()).and_then(|id| names.get_mut(&id))
             && let Some(name) = entry.file_name().to_str()
             && !known.iter().any(|known| known == name)

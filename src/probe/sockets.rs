@@ -1,7 +1,7 @@
 //! Unix sockets of the host that have a path: a read-only mount does not stop connect(2).
 
+use crate::order;
 use crate::plan::private;
-use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 /// be found by it.
 pub(super) fn look() -> Vec<PathBuf> {
     let table = std::fs::read("/proc/net/unix").unwrap_or_default();
-    let paths: BTreeSet<&Path> = table.split(|b| *b == b'\n').skip(1).filter_map(path).collect();
+    let mut paths: Vec<&Path> = table.split(|b| *b == b'\n').skip(1).filter_map(path).collect();
+    order::set(&mut paths);
     let outside = paths.into_iter().filter(|path| !private::covers(path) && !path.starts_with("/var/run"));
     let sockets = outside.filter(|path| path.symlink_metadata().is_ok_and(|at| at.file_type().is_socket()));
     let real = sockets.filter_map(|path| super::host::find(path).map(|found| found.real));

@@ -129,7 +129,7 @@ impl Lesson {
         let port =
             ["127.0.0.1:", "[::1]:"].iter().find_map(|own| host.strip_prefix(own)?.parse::<u16>().ok());
         if let Some(port) = port.filter(|port| !self.own_ports.contains(port) && *port != 0) {
-            self.learned().ports.entry(port.to_string()).or_default();
+            self.learned().ports.get_or_insert(port.to_string(), String::new());
         }
     }
 
@@ -143,7 +143,7 @@ impl Lesson {
         }
         let path = parent.join(name);
         if self.secrets.iter().any(|secret| path.starts_with(secret)) {
-            self.learned().denied.entry(path.display().to_string()).or_insert(process.to_string());
+            self.learned().denied.get_or_insert(path.display().to_string(), process.to_string());
             return;
         }
         let write = matches!(target.act, Act::Write | Act::Name);

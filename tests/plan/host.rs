@@ -138,7 +138,7 @@ impl Host {
 
     fn alias(&mut self, path: &str, other: &str) {
         self.has(other);
-        self.facts.aliases.entry(path.into()).or_default().push(other.into());
+        self.facts.aliases.get_or_insert(path.into(), Vec::new()).push(other.into());
     }
 
     fn flag(&mut self, words: &[&str]) {

@@ -21,6 +21,7 @@ mod resolve;
 pub use request::errno;
 
 use crate::log::Log;
+use crate::map::Map;
 use crate::monitor::event::{Event, Layer, Outcome, Subject};
 use crate::plan::exec::Exec;
 use crate::rules::exec::Denial;
@@ -31,7 +32,6 @@ use judge::{Expected, Judged};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::Pid;
-use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
@@ -44,7 +44,7 @@ pub struct ExecSupervisor {
     other: Option<Box<dyn Fn(Notification) + Send>>,
     log: Arc<Log>,
     /// Who goes on with an exec, by thread, and what it was judged as.
-    traced: BTreeMap<u32, Expected>,
+    traced: Map<u32, Expected>,
     /// Requests of thread groups in which another thread goes on with an exec. To trace one would wait for that exec, which
     /// may wait for us.
     held: Vec<Notification>,
@@ -62,7 +62,7 @@ impl ExecSupervisor {
         other: Option<Box<dyn Fn(Notification) + Send>>,
         log: Arc<Log>,
     ) -> ExecSupervisor {
-        ExecSupervisor { listener, policy, other, log, traced: BTreeMap::new(), held: Vec::new(), last: None }
+        ExecSupervisor { listener, policy, other, log, traced: Map::new(), held: Vec::new(), last: None }
     }
 
     /// Until nobody is left who could ask.
