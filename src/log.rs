@@ -127,6 +127,14 @@ impl Log {
         self.report.lock().unwrap_or_else(PoisonError::into_inner).hosts()
     }
 
+    /// The last line of a command that failed, if it was kept from a host and nobody has said so.
+    pub fn failed(&self) {
+        let blocked = self.report.lock().unwrap_or_else(PoisonError::into_inner).blocked();
+        if let Some(text) = blocked {
+            self.warn(&text);
+        }
+    }
+
     /// The summary of a run that has ended.
     pub fn end(&self) {
         let report = self.report.lock().unwrap_or_else(PoisonError::into_inner);

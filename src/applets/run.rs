@@ -46,6 +46,9 @@ pub fn run(run: &Run, arguments: usize) -> Result<u8> {
                 prepared.load_monitor(run);
             }
             status => {
+                if !matches!(status, Ok(0)) {
+                    log.failed();
+                }
                 log.end();
                 return status;
             }

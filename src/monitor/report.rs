@@ -10,6 +10,8 @@ use std::cmp::Reverse;
 const REMEMBERED: usize = 4096;
 /// Repeated denials that the end lists.
 const LISTED: usize = 20;
+/// Hosts that a failed run's last line names.
+const NAMED: usize = 3;
 
 /// Which events are shown, and how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,6 +35,8 @@ pub struct Report {
     denials: u64,
     /// Hosts that the proxies were asked for, where somebody wants to know; with a text where they denied that.
     hosts: Option<Seen>,
+    /// Hosts that the command was kept from.
+    blocked: Seen,
 }
 
 /// What makes two denials the same: all but the process id.
@@ -72,6 +76,9 @@ impl Report {
             (&mut self.hosts, &event.subject, event.layer)
         {
             hosts.insert(host.clone(), if denied { "denied" } else { "" }.to_string());
+        }
+        if let (true, Subject::Host(host)) = (denied && self.blocked.len() < REMEMBERED, &event.subject) {
+            self.blocked.insert(host.clone(), String::new());
         }
         if !self.shows(event) {
             return Vec::new();
@@ -154,6 +161,23 @@ impl Report {
             kinds.iter().filter(|(_, n)| *n > 0).map(|(kind, n)| count(*n as u64, kind)).collect();
         lines.push(format!("[fence] {}: {}", count(self.denials, "denial"), parts.join(", ")));
         lines
+    }
+
+    /// What to say of a command that failed, where nothing was said of its connections: many programs show no more of the
+    /// proxy's answer than its number.
+    pub fn blocked(&self) -> Option<String> {
+        if self.style.monitor || self.style.debug || self.blocked.is_empty() {
+            return None;
+        }
+        let named: Vec<&str> = self.blocked.keys().take(NAMED).map(String::as_str).collect();
+        let more = match self.blocked.len() - named.len() {
+            0 => String::new(),
+            n => format!(" and {n} more"),
+        };
+        Some(format!(
+            "connections to {}{more} were blocked: network.allowedDomains allows hosts, -m shows each denial",
+            named.join(", ")
+        ))
     }
 
     /// The table for `$GITHUB_STEP_SUMMARY`, in Markdown.
@@ -259,6 +283,30 @@ mod tests {
         assert_eq!(report.take(&event, "", 0).len(), 1);
         assert_eq!(report.take(&event, "", 0).len(), 1);
         assert_eq!(report.end(), ["[fence] 2 denials: 1 host"]);
+    }
+
+    #[test]
+    fn a_failed_command_is_told_once_what_was_blocked() {
+        let blocked = |style: Style, hosts: &[&str]| {
+            let mut report = Report::new(style);
+            for host in hosts {
+                report.take(
+                    &Event::new(Layer::Http, Outcome::Denied, "GET 403", Subject::Host((*host).into())),
+                    "",
+                    0,
+                );
+            }
+            let allowed = Event::new(Layer::Http, Outcome::Allowed, "GET 200", Subject::Host("good".into()));
+            report.take(&allowed, "", 0);
+            report.blocked()
+        };
+        let quiet = Style::default();
+        assert_eq!(blocked(quiet, &[]), None);
+        let tail = "were blocked: network.allowedDomains allows hosts, -m shows each denial";
+        assert_eq!(blocked(quiet, &["b", "a", "b"]), Some(format!("connections to a, b {tail}")));
+        let five = blocked(quiet, &["a", "b", "c", "d", "e"]);
+        assert_eq!(five, Some(format!("connections to a, b, c and 2 more {tail}")));
+        assert_eq!(blocked(Style { monitor: true, ..quiet }, &["a"]), None);
     }
 
     #[test]

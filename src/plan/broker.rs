@@ -8,13 +8,15 @@ use std::path::{Path, PathBuf};
 pub struct Broker {
     /// A call that waits for its answer is disturbed by fatal signals only (5.19).
     pub killable: bool,
-    /// Ports of the host's loopback that can be connected to: fence's proxies, and `allowLocalOutboundPorts`.
+    /// Ports of fence's proxies. They know the command's connections by what the broker says of them.
+    pub proxies: Vec<u16>,
+    /// Other ports of the host's loopback that can be connected to: `allowLocalOutboundPorts`.
     pub connect: Vec<u16>,
     /// Ports that can be listened on.
     pub listen: Listen,
     /// `network.allowAllUnixSockets`
     pub all_unix: bool,
-    /// `network.allowUnixSockets`
+    /// Sockets that `network.allowUnixSockets` opens, and directories of them.
     pub unix: Vec<PathBuf>,
     /// Places where the command makes sockets of its own.
     pub writable: Vec<PathBuf>,
@@ -99,7 +101,7 @@ impl Broker {
     pub fn may_connect(&self, to: SocketAddr) -> bool {
         let ip = to.ip().to_canonical();
         (ip == IpAddr::V4(Ipv4Addr::LOCALHOST) || ip.is_unspecified() || is_v6_loopback(ip))
-            && self.connect.contains(&to.port())
+            && (self.proxies.contains(&to.port()) || self.connect.contains(&to.port()))
     }
 
     /// Whether the command may bind a socket to that address, or listen on it.
@@ -116,7 +118,7 @@ impl Broker {
     pub fn may_use(&self, real: &Path, device: u64, inode: u64) -> bool {
         let own = || self.writable.iter().any(|place| real.starts_with(place));
         self.all_unix
-            || self.unix.iter().any(|listed| listed == real)
+            || self.unix.iter().any(|listed| real.starts_with(listed))
             || own() && !self.before.contains(&(device, inode))
     }
 }
@@ -153,13 +155,13 @@ mod tests {
 
     #[test]
     fn only_the_proxies_can_be_connected_to() {
-        let broker = Broker { connect: vec![4000], ..Broker::default() };
+        let broker = Broker { proxies: vec![4000], connect: vec![5432], ..Broker::default() };
         let may = |bytes: Vec<u8>| match address(&bytes) {
             Address::Internet(to) => broker.may_connect(to),
             _ => false,
         };
         for good in
-            [v4([127, 0, 0, 1], 4000), v6("::1", 4000), v6("::ffff:127.0.0.1", 4000), v4([0; 4], 4000)]
+            [v4([127, 0, 0, 1], 4000), v6("::1", 5432), v6("::ffff:127.0.0.1", 4000), v4([0; 4], 4000)]
         {
             assert!(may(good.clone()), "{good:?}");
         }
@@ -185,13 +187,15 @@ mod tests {
         assert_eq!(address(&unix(b"\0name")), Address::Abstract);
         assert_eq!(address(&unix(b"")), Address::Abstract);
         let broker = Broker {
-            unix: vec!["/run/listed.sock".into()],
+            unix: vec!["/run/listed.sock".into(), "/run/agents".into()],
             writable: vec!["/proj".into(), "/tmp".into()],
             before: vec![(1, 7)],
             ..Broker::default()
         };
         for (path, inode, may) in [
             ("/run/listed.sock", 7, true),
+            ("/run/agents/1/a", 8, true),
+            ("/run/agents2", 8, false),
             ("/run/docker.sock", 8, false),
             ("/proj/new", 8, true),
             ("/proj/linked", 7, false),

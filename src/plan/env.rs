@@ -36,8 +36,8 @@ pub struct EnvFacts {
     pub runtime_dir_writable: bool,
     /// `--fence-log-file`
     pub log_file: Option<PathBuf>,
-    /// The HTTP proxy as the command reaches it.
-    pub proxy_url: String,
+    /// The HTTP and the SOCKS proxy as the command reaches them.
+    pub proxy_urls: [String; 2],
     /// Hints for programs that don't look at the variables above, where some host can be reached through the proxy alone.
     pub hints: Option<Hints>,
     /// `NAME=value` words in front of the command.
@@ -72,8 +72,9 @@ impl Environment {
 
     /// The variables that fence itself sets, for `fence plan`: none of the caller's, which may be secrets.
     pub fn changed(&self) -> impl Iterator<Item = (String, String)> {
-        const OTHERS: [&str; 10] = [
+        const OTHERS: [&str; 11] = [
             "FENCE_SANDBOX",
+            SOCKS,
             "NO_PROXY",
             "no_proxy",
             NODE,
@@ -115,9 +116,11 @@ pub fn environment(caller: Vec<Variable>, facts: &EnvFacts) -> Environment {
         }
     }
     env.set("FENCE_SANDBOX", "1");
+    let [http, socks] = &facts.proxy_urls;
     for name in PROXY_VARIABLES {
-        env.set(name, &facts.proxy_url);
+        env.set(name, http);
     }
+    env.set(SOCKS, socks);
     env.set("NO_PROXY", NO_PROXY);
     env.set("no_proxy", NO_PROXY);
     if let Some(hints) = &facts.hints {
@@ -142,6 +145,8 @@ pub fn environment(caller: Vec<Variable>, facts: &EnvFacts) -> Environment {
     env
 }
 
+/// For programs that are told of a SOCKS proxy by their own flags; no library looks at it.
+const SOCKS: &str = "FENCE_SOCKS_PROXY";
 const NODE: &str = "NODE_USE_ENV_PROXY";
 const JAVA: &str = "JAVA_TOOL_OPTIONS";
 const GIT: &str = "GIT_SSH_COMMAND";
@@ -213,7 +218,7 @@ mod tests {
             tmpdir_writable: true,
             runtime_dir_writable: true,
             log_file: None,
-            proxy_url: PROXY_URL.into(),
+            proxy_urls: [PROXY_URL.into(), "socks5h://127.0.0.1:1080".into()],
             hints: None,
             assignments: Vec::new(),
         }
@@ -259,8 +264,8 @@ mod tests {
     fn set(id: &str, name: &str, condition: &str, expected: &str) {
         let mut facts = facts();
         if condition.contains("no network namespace") {
-            facts.proxy_url = "http://127.0.0.1:40000".into();
-            assert_eq!(value(&made(&[], &facts), name), facts.proxy_url, "{id}");
+            facts.proxy_urls[0] = "http://127.0.0.1:40000".into();
+            assert_eq!(value(&made(&[], &facts), name), facts.proxy_urls[0], "{id}");
             return;
         }
         if name == "FENCE_LOG_FILE" {

@@ -122,6 +122,12 @@ impl Rules {
         place.is_some_and(Place::opens) && !self.denies_writing(path)
     }
 
+    /// Something denies reading at `path` or above.
+    pub fn denies_reading(&self, path: &Path) -> bool {
+        let denies = |above| matches!(self.places.get(above), Some(Rule { place: Place::Mask, .. }));
+        path.ancestors().any(denies)
+    }
+
     /// Something denies writing at `path` or above.
     pub fn denies_writing(&self, path: &Path) -> bool {
         let denies = |rule: &Rule| matches!(rule.place, Place::Deny | Place::Mask);

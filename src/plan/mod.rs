@@ -206,7 +206,7 @@ pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Plan> {
         landlock,
         seccomp: if facts.seccomp { filter } else { Vec::new() },
         exec: exec.exec,
-        broker: net::broker(policy, run, facts, &network, own_places),
+        broker: net::broker(policy, run, facts, &network, own_places, &rules.sockets),
         capabilities,
         init_capabilities,
         environment: environment(run, facts, &rules, assignments, &mounts, scratch.as_deref(), &network),
@@ -259,7 +259,6 @@ fn notes(
     if let Some(Err(why)) = facts.monitor.as_ref().filter(|_| run.monitor) {
         notes.push(degraded(format!("--monitor cannot show what the kernel denies, such as files: {why}")));
     }
-    notes.extend(not_yet(policy, facts));
     notes
 }
 
@@ -288,16 +287,6 @@ fn missing_layers(facts: &Facts) -> Vec<Note> {
             "Landlock ABI {abi} has no signal scope (6 has): a seccomp rule keeps signals from the caller's process group"
         ))),
         _ => {}
-    }
-    notes
-}
-
-/// What the policy asks for and this build does not do.
-fn not_yet(policy: &Policy, facts: &Facts) -> Vec<Note> {
-    let mut notes = Vec::new();
-    let network = &policy.network;
-    if !network.allow_unix_sockets.is_empty() && facts.engine != Engine::Native {
-        notes.push(degraded("network.allowUnixSockets has no effect without a mount namespace"));
     }
     notes
 }
@@ -360,8 +349,14 @@ fn environment(
             tmp: scratch.unwrap_or(Path::new("/tmp")).to_path_buf(),
             runtime_dir_writable: writable("XDG_RUNTIME_DIR"),
             log_file: run.log_file.as_ref().map(|path| facts.cwd.join(path)),
-            proxy_url: net::proxy_url(network),
-            hints: net::hints(network, facts.executable.as_deref().filter(|path| seen_inside(path, mounts))),
+            proxy_urls: net::proxy_urls(network),
+            hints: net::hints(
+                network,
+                facts.executable.as_deref().filter(|path| match facts.engine {
+                    Engine::Landlock => rules.all_readable && !rules.denies_reading(path),
+                    Engine::Native | Engine::Bwrap => seen_inside(path, mounts),
+                }),
+            ),
             assignments,
         },
     );

@@ -9,7 +9,6 @@ use crate::cli::{ExposePort, Run};
 use crate::config::{Policy, policy};
 use crate::error::{Failure, Result};
 use crate::facts::{Engine, Facts, HostProxy, Kind};
-use crate::rules::glob;
 use crate::rules::net::NetRules;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -143,20 +142,26 @@ fn listeners(policy: &Policy, run: &Run) -> Vec<Listener> {
     listeners
 }
 
-/// The HTTP proxy as the command reaches it.
-pub fn proxy_url(network: &Network) -> String {
-    match &network.mode {
-        Mode::Own | Mode::None => format!("http://127.0.0.1:{}", ports(&network.policy).0),
-        Mode::Host(proxy) | Mode::Brokered(proxy) => {
-            format!("http://fence:{}@127.0.0.1:{}", proxy.token, proxy.http)
-        }
-    }
+/// The proxies as the command reaches them: HTTP and SOCKS. In a network that it shares with others they want the run's
+/// token, but for a connection that the broker made.
+pub fn proxy_urls(network: &Network) -> [String; 2] {
+    let (ports, user) = match &network.mode {
+        Mode::Own | Mode::None => (ports(&network.policy), String::new()),
+        Mode::Brokered(proxy) => ((proxy.http, proxy.socks), String::new()),
+        Mode::Host(proxy) => ((proxy.http, proxy.socks), format!("fence:{}@", proxy.token)),
+    };
+    [("http", ports.0), ("socks5h", ports.1)]
+        .map(|(scheme, port)| format!("{scheme}://{user}127.0.0.1:{port}"))
 }
 
 /// What programs with ways of their own are told: only where some host can be reached, and through the proxy alone.
 pub fn hints(network: &Network, fence: Option<&Path>) -> Option<Hints> {
-    let own = network.mode == Mode::Own && reaches_hosts(&network.policy);
-    own.then(|| Hints { port: ports(&network.policy).0, fence: fence.map(Path::to_path_buf) })
+    let port = match &network.mode {
+        Mode::Own => ports(&network.policy).0,
+        Mode::Brokered(proxy) => proxy.http,
+        Mode::None | Mode::Host(_) => return None,
+    };
+    reaches_hosts(&network.policy).then(|| Hints { port, fence: fence.map(Path::to_path_buf) })
 }
 
 /// Ports of the HTTP and the SOCKS proxy inside.
@@ -234,6 +239,10 @@ pub(super) fn notes(policy: &Policy, run: &Run, facts: &Facts, network: &Network
     } else if local_outbound(policy) && policy.network.allow_local_outbound_ports.is_empty() {
         notes.push(degraded(NO_PORTS));
     }
+    let opens = facts.engine == Engine::Native || matches!(network.mode, Mode::Brokered(_));
+    if !policy.network.allow_unix_sockets.is_empty() && !opens {
+        notes.push(degraded("network.allowUnixSockets has no effect here: that takes a mount namespace, or the filter's listener"));
+    }
     let beyond = run.ports.iter().find(|port| !port.addr.is_loopback());
     if let (Mode::Brokered(_), Some(port)) = (&network.mode, beyond) {
         notes.push(unenforced(format!(
@@ -244,34 +253,30 @@ pub(super) fn notes(policy: &Policy, run: &Run, facts: &Facts, network: &Network
     notes
 }
 
-/// What the broker goes by, where there is one. `writable` are the places where the command makes sockets of its own.
+/// What the broker goes by, where there is one. `writable` are the places where the command makes sockets of its own, `listed`
+/// what `network.allowUnixSockets` opens.
 pub(super) fn broker(
     policy: &Policy,
     run: &Run,
     facts: &Facts,
     network: &Network,
     writable: Vec<PathBuf>,
+    listed: &[PathBuf],
 ) -> Option<Broker> {
     let Mode::Brokered(proxy) = &network.mode else { return None };
     let outbound = policy.network.allow_local_outbound_ports.iter().filter(|_| local_outbound(policy));
     let ports = || run.ports.iter().map(|port| port.port).collect();
-    let listed = |entry: &String| {
-        let path = glob::normalize(entry, &facts.cwd, facts.home.as_deref());
-        facts.at(&path).map_or(path, |found| found.real.clone())
-    };
     Some(Broker {
         killable: matches!(facts.exec_listener, Some(Ok(true))),
-        connect: [proxy.http, proxy.socks]
-            .into_iter()
-            .chain(outbound.filter_map(|port| u16::try_from(*port).ok()))
-            .collect(),
+        proxies: vec![proxy.http, proxy.socks],
+        connect: outbound.filter_map(|port| u16::try_from(*port).ok()).collect(),
         listen: match policy.network.allow_local_binding {
             true => Listen::Any,
             false if run.ports.is_empty() => Listen::None,
             false => Listen::Ports(ports()),
         },
         all_unix: policy.network.allow_all_unix_sockets,
-        unix: policy.network.allow_unix_sockets.iter().map(listed).collect(),
+        unix: listed.to_vec(),
         writable,
         before: facts.unix_files.clone(),
     })

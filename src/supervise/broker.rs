@@ -4,6 +4,7 @@
 //! So connect(2) never goes on: the broker has a copy of each socket that it made, and connects that to the address it
 //! judged. A TCP socket is tied to the loopback device from the start, so that whatever else is done with it stays on this host.
 
+use super::callers::Callers;
 use crate::log::Log;
 use crate::monitor::event::{Event, Layer, Outcome, Subject};
 use crate::plan::broker::{Address, Broker as Policy, Kind, Listen, address, kind};
@@ -43,6 +44,8 @@ enum Call {
 /// Makes and connects the command's sockets.
 pub struct Broker {
     policy: Policy,
+    /// Connections to the proxies.
+    callers: Arc<Callers>,
     log: Arc<Log>,
     /// Architecture, number, call.
     calls: Vec<(u32, i32, Call)>,
@@ -67,7 +70,7 @@ enum Target {
 
 impl Broker {
     /// For a command that starts now.
-    pub fn new(policy: Policy, log: Arc<Log>) -> Broker {
+    pub fn new(policy: Policy, callers: Arc<Callers>, log: Arc<Log>) -> Broker {
         let names = [
             ("socket", Call::Socket),
             ("connect", Call::Connect),
@@ -81,7 +84,7 @@ impl Broker {
                 calls.extend(number.map(|number| (arch.audit(), number as i32, call)));
             }
         }
-        Broker { policy, log, calls, sockets: Mutex::default(), waiting: AtomicUsize::new(0) }
+        Broker { policy, callers, log, calls, sockets: Mutex::default(), waiting: AtomicUsize::new(0) }
     }
 
     /// Whether a call is the broker's to answer.
@@ -155,6 +158,11 @@ impl Broker {
             let answer = dial(&socket.copy, &target);
             // From here on the connection is the command's alone: a copy would keep it open when the command closes it.
             if matches!(answer, Ok(()) | Err(Errno::INPROGRESS)) {
+                if let Target::Tcp(to) = target
+                    && broker.policy.proxies.contains(&to.port())
+                {
+                    broker.callers.add(&socket.copy);
+                }
                 broker.forget(socket.inode);
             }
             drop(socket);

@@ -2,6 +2,7 @@
 //! opens no connection costs no thread.
 
 pub mod broker;
+pub mod callers;
 pub mod dial;
 pub mod dns;
 mod exec;
@@ -34,6 +35,7 @@ use crate::plan::net::{Network, Purpose};
 use crate::sys::notify::{self, Notification};
 use crate::sys::thread;
 use crate::wire::http::Answer;
+use callers::Callers;
 use net::{Net, accept};
 use reactor::{Io, Reactor, Stop};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -54,6 +56,8 @@ pub struct Service {
     pub inbound: Vec<(ExposePort, OwnedFd)>,
     /// Connects to ports inside, where the plan has any.
     pub inside: Option<Inside>,
+    /// The command's connections that the broker made.
+    pub callers: Arc<Callers>,
     /// Where denials and errors go.
     pub log: Arc<Log>,
 }
@@ -82,14 +86,16 @@ impl Supervisor {
     ) -> Supervisor {
         let network = &plan.network;
         let purposes = [Purpose::Http, Purpose::Socks].into_iter();
+        let callers = Arc::new(Callers::default());
         let service = Service {
             listeners: purposes.zip(proxies).map(|(purpose, fd)| (purpose, 0, fd)).collect(),
             inbound: network.inbound.iter().copied().zip(inbound).collect(),
             inside: ask.map(Inside::new),
             network: network.clone(),
+            callers: callers.clone(),
             log: log.clone(),
         };
-        let broker = plan.broker.clone().map(|policy| broker::Broker::new(policy, log.clone()));
+        let broker = plan.broker.clone().map(|policy| broker::Broker::new(policy, callers, log.clone()));
         Supervisor {
             service: Some(service),
             running: None,
@@ -206,7 +212,8 @@ fn serve(service: Service, stop: Stop) {
 fn serving(service: Service, stop: Stop) -> Result<()> {
     let cannot = |errno: Errno| Failure::new("cannot watch sockets").errno(errno.raw_os_error());
     let reactor = Reactor::new(stop).map_err(cannot)?;
-    let net = Rc::new(Net::of(reactor.clone(), &service.network, service.log)?);
+    let net = Net::of(reactor.clone(), &service.network, service.callers, service.log)?;
+    let net = Rc::new(net);
     for (purpose, port, socket) in service.listeners {
         let socket = Io::new(&reactor, socket, false).map_err(cannot)?;
         let net = net.clone();

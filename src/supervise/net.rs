@@ -1,5 +1,6 @@
 //! What all connections share: the rules, the way out, the pipes, the log, and how many there may be.
 
+use super::callers::{Callers, of_client};
 use super::reactor::{Io, Reactor, Result, Way};
 use super::relay::Pipes;
 use super::resolve::Sources;
@@ -12,6 +13,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +41,8 @@ pub struct Net {
     pub caller: Caller,
     /// What clients must know where other users can connect too.
     pub token: Option<String>,
+    /// Who needs no token.
+    pub callers: Arc<Callers>,
     /// For relays.
     pub pipes: Pipes,
     /// Where lines go.
@@ -71,6 +75,7 @@ impl Net {
             upstream: None,
             caller: Caller::default(),
             token: None,
+            callers: Arc::default(),
             pipes: Pipes::default(),
             log,
             connections: Cell::new(0),
@@ -83,9 +88,15 @@ impl Net {
     ///
     /// # Errors
     /// The policy has an entry that names no host, or an upstream proxy that is none.
-    pub fn of(reactor: Rc<Reactor>, network: &Network, log: Arc<Log>) -> crate::error::Result<Net> {
+    pub fn of(
+        reactor: Rc<Reactor>,
+        network: &Network,
+        callers: Arc<Callers>,
+        log: Arc<Log>,
+    ) -> crate::error::Result<Net> {
         let policy = &network.policy;
         let mut net = Net::new(reactor, NetRules::new(policy)?, log);
+        net.callers = callers;
         if !policy.upstream_proxy.is_empty() {
             let parsed = Proxy::parse(&policy.upstream_proxy);
             let bad = |why| Failure::new(format!("invalid network.upstreamProxy: {why}"));
@@ -109,6 +120,13 @@ impl Net {
             net.token = Some(proxy.token.clone());
         }
         Ok(net)
+    }
+
+    /// The run's token, where a client that has sent something must show it.
+    pub fn asks(&self, client: &Io) -> Option<&str> {
+        let token = self.token.as_deref()?;
+        let known = of_client(client).is_some_and(|address| self.callers.has(address));
+        (!known).then_some(token)
     }
 
     /// Reads what there is to the end of `buffer`, which grows by no more than that; 0: the other side has ended.
@@ -141,11 +159,23 @@ fn connections_for(descriptors: u64) -> usize {
 }
 
 /// One connection more, until it is dropped.
-struct Counted(Rc<Net>);
+struct Counted {
+    net: Rc<Net>,
+    /// Where it comes from, if that matters.
+    client: Option<SocketAddr>,
+}
+
+impl Counted {
+    fn new(net: &Rc<Net>, client: &Io) -> Counted {
+        net.connections.set(net.connections.get() + 1);
+        Counted { net: net.clone(), client: net.token.as_ref().and_then(|_| of_client(client)) }
+    }
+}
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.connections.set(self.0.connections.get() - 1);
+        self.net.connections.set(self.net.connections.get() - 1);
+        self.client.into_iter().for_each(|client| self.net.callers.forget(client));
     }
 }
 
@@ -173,11 +203,10 @@ pub async fn accept<F: Future<Output = ()> + 'static>(
             continue;
         };
         super::dial::eager(&client);
-        net.connections.set(net.connections.get() + 1);
-        let counted = Counted(net.clone());
+        let counted = Counted::new(&net, &client);
         if net.connections.get() > net.most {
             let refusal = refusal.clone();
-            net.reactor.spawn(async move { farewell(&counted.0, &client, &refusal).await });
+            net.reactor.spawn(async move { farewell(&counted.net, &client, &refusal).await });
         } else {
             let serving = serve(net.clone(), client);
             net.reactor.spawn(async move {

@@ -66,7 +66,8 @@ async fn handshake(net: &Net, client: &Io, buffer: &mut Vec<u8>) -> Option<Resul
         Ok(methods) => methods,
         Err(bad) => return Some(Err(bad)),
     };
-    let method = match &net.token {
+    let token = net.asks(client);
+    let method = match token {
         Some(_) if methods.password => Method::Password,
         None if methods.none => Method::None,
         // Clients that have a name and a password in their settings may offer nothing else.
@@ -79,8 +80,7 @@ async fn handshake(net: &Net, client: &Io, buffer: &mut Vec<u8>) -> Option<Resul
             Ok(both) => both,
             Err(bad) => return Some(Err(bad)),
         };
-        let good = |token: &String| same(&user, b"fence") & same(&password, token.as_bytes());
-        let good = net.token.as_ref().is_none_or(good);
+        let good = token.is_none_or(|token| same(&user, b"fence") & same(&password, token.as_bytes()));
         client.write(&socks::password_answer(good)).await.ok()?;
         if !good {
             return None;
