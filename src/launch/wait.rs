@@ -42,9 +42,6 @@ pub(super) fn until_end(
         _ = poll(&mut fds, None);
         let asked = fds[own..].iter().any(|fd| !fd.revents().is_empty());
         drop(fds);
-        if asked {
-            supervisor.start();
-        }
         while let Some((message, descriptors)) = (!gone).then(|| channel.receive_with()).flatten() {
             match message {
                 Message::Listening => supervisor.listening(descriptors),
@@ -54,6 +51,10 @@ pub(super) fn until_end(
                 Message::Gone => gone = true,
                 Message::Signal(_) | Message::Connect(_) | Message::Connected(_) | Message::Built => {}
             }
+        }
+        // Only now: when the command asks, all datagrams with its sockets are here, but maybe not all were received yet.
+        if asked {
+            supervisor.start();
         }
         if let Some(status) = next_signal(&signals, init, channel, own_session) {
             break status;

@@ -171,6 +171,13 @@ impl Supervisor {
     pub fn start(&mut self) {
         let Some(service) = self.service.take() else { return };
         let log = service.log.clone();
+        let planned = service.network.listeners.len();
+        if service.listeners.len() < planned {
+            log.warn(&format!(
+                "{} of the sandbox's {planned} ports are not served: fence may not open so many files (ulimit -n)",
+                planned - service.listeners.len()
+            ));
+        }
         let started = Stop::new().and_then(|stop| {
             let ours = stop.clone();
             Ok((stop, thread::start(c"network", Box::new(move || serve(service, ours)))?))

@@ -253,6 +253,42 @@ print(talk(HTTP, f'GET http://{server}/ HTTP/1.1\\r\\nConnection: close\\r\\n\\r
 }
 
 #[test]
+fn more_ports_than_descriptors_fit_in_a_message() {
+    need!(program "python3");
+    for who in everybody() {
+        let world = World::new(who);
+        let listeners: Vec<TcpListener> =
+            (0..300).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let mut ports: Vec<u16> = listeners.iter().map(|l| l.local_addr().unwrap().port()).collect();
+        // In the order of their sockets inside: the last of them came with the last message.
+        ports.sort_unstable();
+        let policy =
+            format!(r#"{{"network": {{"allowLocalOutbound": true, "allowLocalOutboundPorts": {ports:?}}}}}"#);
+        let script = format!(
+            "
+for port in [{ports:?}[-1], *{ports:?}]:
+    s = socket.create_connection((host, port), 10)
+    s.shutdown(socket.SHUT_WR)
+    assert rest(s) == b'hello', port
+print('all')"
+        );
+        let answering: Vec<_> = listeners
+            .into_iter()
+            .map(|listener| {
+                std::thread::spawn(move || {
+                    for stream in listener.incoming() {
+                        _ = stream.unwrap().write_all(b"hello");
+                    }
+                })
+            })
+            .collect();
+        let address = SocketAddr::from(([127, 0, 0, 1], ports[0]));
+        assert_eq!(run(&world, &python(&world, &policy, address, &[], &script)).out, "all\n");
+        drop(answering);
+    }
+}
+
+#[test]
 fn what_was_sent_last_arrives() {
     need!(program "python3");
     for who in everybody() {
