@@ -154,6 +154,16 @@ fn git_over_https_and_ssh() {
             |url: &str| format!("r=$(mktemp -d $PWD/cXXXXXX)/r; git clone -q {url} $r && cat $r/file");
         works(lab, &world, &clone("https://git.example.test/repo.git"), "from the repository");
         refused(lab, &world, &clone("https://evil.test/repo.git"), "403");
+        // Git's own protocol, with a body that is sent in chunks.
+        let push = |url: &str| {
+            format!(
+                "d=$(mktemp -d $PWD/pXXXXXX); b=$(basename $d); git clone -q {url} $d/r && cd $d/r && head -c 3000000 /dev/urandom > big && \
+                 git add big && git -c user.name=t -c user.email=t@example.test commit -qm big && git push -q origin HEAD:refs/heads/$b && \
+                 git ls-remote {url} refs/heads/$b | grep -q $b && echo pushed"
+            )
+        };
+        works(lab, &world, &push("https://git.example.test/git/smart.git"), "pushed");
+        works(lab, &world, &push("http://git.example.test/git/smart.git"), "pushed");
         // The key is the user's: ssh insists. The home directory is read-only, so what ssh needs is in the work directory.
         let key = world.write("key", std::fs::read(lab.file("client_key")).unwrap());
         std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();

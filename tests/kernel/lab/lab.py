@@ -21,6 +21,8 @@ class Web(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         url = urlsplit(self.path)
+        if url.path.startswith("/git/"):
+            return self.git(url, b"")
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
         if url.path == "/slow":
             self.send_response(200)
@@ -39,12 +41,36 @@ class Web(http.server.BaseHTTPRequestHandler):
         else:
             self.answer(json.dumps({"path": self.path, "headers": self.headers.items()}).encode())
 
+    def git(self, url, body):
+        """git's own server, as a web server starts it (CGI)."""
+        names = {"Git-Protocol": "HTTP_GIT_PROTOCOL", "Content-Encoding": "HTTP_CONTENT_ENCODING", "Content-Type": "CONTENT_TYPE"}
+        environment = {variable: self.headers[name] for name, variable in names.items() if name in self.headers}
+        environment |= {"PATH": os.environ["PATH"], "GIT_PROJECT_ROOT": HERE, "GIT_HTTP_EXPORT_ALL": "1", "PATH_INFO": url.path,
+                        "QUERY_STRING": url.query, "REQUEST_METHOD": self.command, "CONTENT_LENGTH": str(len(body)), "REMOTE_USER": "t"}
+        out = subprocess.run(["git", "http-backend"], input=body, stdout=subprocess.PIPE, env=environment).stdout
+        head, body = out.split(b"\r\n\r\n", 1)
+        fields = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
+        self.send_response(int(fields.pop("Status", "200").split()[0]))
+        for name, value in fields.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
     def do_POST(self):
+        url = urlsplit(self.path)
+        if url.path.startswith("/git/"):
+            return self.git(url, b"".join(self.body()))
         digest, length = hashlib.sha256(), 0
+        for piece in self.body():
+            digest.update(piece)
+            length += len(piece)
+        self.answer(f"{length} {digest.hexdigest()}\n".encode())
+
+    def body(self):
         if "chunked" in self.headers.get("Transfer-Encoding", ""):
             while size := int(self.rfile.readline().split(b";")[0], 16):
-                digest.update(self.rfile.read(size))
-                length += size
+                yield self.rfile.read(size)
                 self.rfile.readline()
             while self.rfile.readline().strip():
                 pass
@@ -52,10 +78,8 @@ class Web(http.server.BaseHTTPRequestHandler):
             left = int(self.headers["Content-Length"])
             while left:
                 piece = self.rfile.read(min(left, 1 << 16))
-                digest.update(piece)
-                length += len(piece)
+                yield piece
                 left -= len(piece)
-        self.answer(f"{length} {digest.hexdigest()}\n".encode())
 
     do_PUT = do_POST
 
@@ -147,6 +171,7 @@ def packages():
     run(*git, "-C", work, "commit", "-qm", "first")
     run(*git, "clone", "-q", "--bare", work, WWW + "/repo.git")
     run(*git, "-C", WWW + "/repo.git", "update-server-info")
+    run(*git, "clone", "-q", "--bare", work, HERE + "/git/smart.git")
 
 
 def keys():
@@ -201,6 +226,7 @@ http {{
         listen 80; listen [::]:80; listen 443 ssl http2; listen [::]:443 ssl http2;
         ssl_certificate {HERE}/tls.pem; ssl_certificate_key {HERE}/tls.key; root {WWW};
         location /npm/ {{ default_type application/json; }}
+        location /git/ {{ proxy_pass http://127.0.0.1:8080; client_max_body_size 0; }}
     }}
 }}
 """)
