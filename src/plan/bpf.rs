@@ -134,7 +134,7 @@ impl Ranges {
         if arch == Arch::X86_64 {
             judged.extend(X32.map(|(first, last)| (first, last, Action::Refuse(ENOSYS))));
         }
-        judged.sort_unstable_by_key(|&(first, ..)| first);
+        crate::order::sort(&mut judged);
         let mut ranges = Ranges {
             starts: Vec::with_capacity(judged.len() * 2 + 1),
             actions: Vec::with_capacity(judged.len() * 2 + 1),

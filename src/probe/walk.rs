@@ -9,12 +9,13 @@
 use super::dir::{self, Opened, Reader};
 use super::protected::{Names, Wanted};
 use crate::error::{Failure, Result, describe};
+use crate::map::Map;
 use crate::rules::glob::Glob;
 use crate::rules::globset::{GlobSet, Hit, Move, NOTHING, SetId};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, FileType};
 use rustix::io::Errno;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -95,7 +96,7 @@ struct Walk<'a> {
     /// The link that is being followed.
     link: Option<Link>,
     /// What links walk each directory with, by real path: what is done and what is promised.
-    followed: HashMap<Vec<u8>, SetId>,
+    followed: Map<Vec<u8>, SetId>,
     kept: usize,
     /// The system had no more descriptors or memory: what was skipped is not known to be out of the user's reach.
     exhausted: Option<Errno>,
@@ -150,7 +151,7 @@ impl<'a> Walk<'a> {
             hits: Vec::new(),
             links: VecDeque::new(),
             link: None,
-            followed: HashMap::new(),
+            followed: Map::new(),
             kept: 0,
             exhausted: None,
             out: Expansion { matches: vec![Vec::new(); globs.len()], ..Expansion::default() },

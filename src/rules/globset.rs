@@ -3,7 +3,7 @@
 
 use super::glob::Glob;
 use super::name::Name;
-use std::collections::HashMap;
+use crate::map::Map;
 
 /// A set of states; [`NOTHING`] is the empty one.
 pub type SetId = u32;
@@ -37,7 +37,7 @@ pub struct Hit {
 pub struct GlobSet {
     steps: Vec<FlatStep>,
     sets: Vec<Set>,
-    numbers: HashMap<Box<[State]>, SetId>,
+    numbers: Map<Box<[State]>, SetId>,
     /// All states of built-in rules.
     plain: SetId,
     /// States that the current name moves on; kept to allocate once.
@@ -62,7 +62,7 @@ struct Set {
 /// One test of a name for all states of a set.
 #[derive(Debug, Default)]
 struct Tests {
-    literals: HashMap<Box<[u8]>, Vec<State>>,
+    literals: Map<Box<[u8]>, Vec<State>>,
     prefixes: Vec<(Box<[u8]>, State)>,
     suffixes: Vec<(Box<[u8]>, State)>,
     others: Vec<State>,
@@ -213,7 +213,7 @@ impl Tests {
         match &step.name {
             Name::Literal(name) => {
                 self.first.add(name.first());
-                self.literals.entry(name.clone()).or_default().push(state);
+                self.literals.get_or_insert(name.clone(), Vec::new()).push(state);
             }
             Name::Affix(prefix, _) if !prefix.is_empty() => {
                 self.first.add(prefix.first());

@@ -49,7 +49,7 @@ impl Arch {
 }
 
 /// What a refused call returns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Errno(pub u16);
 
 /// Operation not supported.
@@ -77,7 +77,7 @@ impl fmt::Display for Errno {
 }
 
 /// What happens to a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Action {
     /// It goes on.
     Allow,
@@ -90,7 +90,7 @@ pub enum Action {
 }
 
 /// How arguments decide: only values in registers, because memory can change after the look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ArgRule {
     /// `unshare`: nothing but the flags known to make no namespace.
     UnshareFlags,
