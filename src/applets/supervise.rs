@@ -3,7 +3,6 @@
 use crate::apply;
 use crate::cli::{Run, SuperviseCommand};
 use crate::config::{self, Env};
-
 use crate::error::{Failure, Result, STATUS_FENCE};
 use crate::launch::message::{Channel, Message};
 use crate::log::Log;

@@ -47,7 +47,6 @@ pub fn former_tid(tid: u32) -> Option<u32> {
     check(answer as libc::c_long).ok().map(|_| message as u32)
 }
 
-/// The type of a request differs between C libraries.
 /// Reads another process's memory; shorter where it is not mapped further on.
 pub fn read(tid: u32, address: u64, bytes: &mut [u8]) -> Result<usize> {
     let here = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
@@ -57,6 +56,7 @@ pub fn read(tid: u32, address: u64, bytes: &mut [u8]) -> Result<usize> {
     check(read as libc::c_long).map(|read| read as usize)
 }
 
+/// The type of a request differs between C libraries.
 fn ask(request: u32, tid: u32, data: usize) -> Result<()> {
     // SAFETY: these requests take integers only.
     check(unsafe { libc::ptrace(request as _, tid as i32, 0usize, data) } as libc::c_long).map(drop)
