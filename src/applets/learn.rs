@@ -28,6 +28,12 @@ pub fn run(run: &Run, how: &Learn, arguments: usize) -> Result<u8> {
     let env = Env::of_process()?;
     let output = env.cwd.join(how.output.as_deref().unwrap_or("fence.json".as_ref()));
     let before = already_there(&output, how.merge)?;
+    let failed = |e: std::io::Error| {
+        let errno = Errno::from_io_error(&e).unwrap_or(Errno::IO);
+        Failure::new(format!("cannot write {}", output.display())).errno(errno.raw_os_error())
+    };
+    // The command may put a link there that leads to a file which it can't write to.
+    let place = init::Place::find(&output).map_err(failed)?;
     let (loaded, _) = load(run, &env, &log)?;
     host::check_stdio()?;
     crate::monitor::ebpf::give_up();
@@ -72,10 +78,7 @@ pub fn run(run: &Run, how: &Learn, arguments: usize) -> Result<u8> {
         })?,
         None => learned.file(seen),
     };
-    init::write(&output, &text).map_err(|e| {
-        let errno = Errno::from_io_error(&e).unwrap_or(Errno::IO);
-        Failure::new(format!("cannot write {}", output.display())).errno(errno.raw_os_error())
-    })?;
+    place.write(&text).map_err(failed)?;
     log.warn(&format!("wrote {}; read it before you use it", output.display()));
     Ok(status)
 }

@@ -1,11 +1,13 @@
 //! `fence config init`: the text of a first configuration file, and putting it on disk without ever leaving half of it.
 
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
-
 use crate::json::Json;
+use rustix::fs::{AtFlags, Mode, OFlags, openat, renameat, unlinkat};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 
 const HEADER: &str = "\
 // fence configuration. Comments and trailing commas are fine here.
@@ -49,36 +51,61 @@ pub fn header(template: Option<&str>) -> &'static str {
     if template.is_some() { HEADER } else { MINIMAL_HEADER }
 }
 
-/// Writes a private file (0600) in one step, making its directories (0750). A link is followed, so that a file kept
-/// elsewhere stays there.
+/// Where a file is to be written, held from the moment it was found on: who can change the way to it later, as a sandboxed
+/// command can, does not send the file elsewhere.
+pub struct Place {
+    folder: OwnedFd,
+    name: OsString,
+}
+
+impl Place {
+    /// Finds it, making its directories (0750). A link is followed, so that a file kept elsewhere stays there.
+    ///
+    /// # Errors
+    /// Whatever the kernel says.
+    pub fn find(path: &Path) -> io::Result<Place> {
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        DirBuilder::new().recursive(true).mode(0o750).create(folder)?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = rustix::fs::open(folder, flags, Mode::empty())?;
+        let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?;
+        Ok(Place { folder, name: name.to_owned() })
+    }
+
+    /// Writes a private file (0600) in one step. A link that stands there by now is replaced.
+    ///
+    /// # Errors
+    /// Whatever the kernel says.
+    pub fn write(&self, text: &str) -> io::Result<()> {
+        let mut draft = self.name.clone();
+        draft.push(format!(".{}.new", std::process::id()));
+        let written = self
+            .write_draft(&draft, text)
+            .and_then(|()| Ok(renameat(&self.folder, &draft, &self.folder, &self.name)?));
+        if written.is_err() {
+            _ = unlinkat(&self.folder, &draft, AtFlags::empty());
+        }
+        written
+    }
+
+    fn write_draft(&self, draft: &OsStr, text: &str) -> io::Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut file = File::from(openat(&self.folder, draft, flags, Mode::RUSR | Mode::WUSR)?);
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    }
+}
+
+/// Finds the place and writes there.
 ///
 /// # Errors
 /// Whatever the kernel says.
 pub fn write(path: &Path, text: &str) -> io::Result<()> {
-    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    DirBuilder::new().recursive(true).mode(0o750).create(folder)?;
-    let draft = draft_path(&path);
-    let written = write_draft(&draft, text).and_then(|()| fs::rename(&draft, &path));
-    if written.is_err() {
-        _ = fs::remove_file(&draft);
-    }
-    written
-}
-
-fn draft_path(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{}.new", std::process::id()));
-    PathBuf::from(name)
-}
-
-fn write_draft(draft: &Path, text: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(draft)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
+    Place::find(path)?.write(text)
 }
 
 #[cfg(test)]
@@ -98,6 +125,27 @@ mod tests {
         }
         assert_eq!(document(None, false), "{}\n");
         assert_eq!(document(Some("code"), false), "{\n  \"extends\": \"code\"\n}\n");
+    }
+
+    #[test]
+    fn what_is_put_in_the_way_later_does_not_lead_elsewhere() {
+        let root = std::env::temp_dir().join(format!("fence-place-{}", std::process::id()));
+        let (file, other) = (root.join("a/fence.json"), root.join("other"));
+        let place = Place::find(&file).unwrap();
+        fs::write(&other, "mine").unwrap();
+        std::os::unix::fs::symlink(&other, &file).unwrap();
+        place.write("1").unwrap();
+        assert_eq!(
+            (fs::read_to_string(&file).unwrap(), fs::read_to_string(&other).unwrap()),
+            ("1".into(), "mine".into())
+        );
+        fs::rename(root.join("a"), root.join("b")).unwrap();
+        fs::create_dir(root.join("c")).unwrap();
+        std::os::unix::fs::symlink(root.join("c"), root.join("a")).unwrap();
+        place.write("2").unwrap();
+        assert_eq!(fs::read_to_string(root.join("b/fence.json")).unwrap(), "2");
+        assert_eq!(fs::read_dir(root.join("c")).unwrap().count(), 0);
+        fs::remove_dir_all(root).unwrap();
     }
 
     #[test]

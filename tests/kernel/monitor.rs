@@ -356,3 +356,23 @@ fn real_programs_are_learnt() {
         }
     }
 }
+
+/// The file is written outside the sandbox: no link of the command's leads that to what the command can't write to itself.
+#[test]
+fn what_is_learnt_goes_where_it_was_to_go_before_the_command_ran() {
+    need!(userns);
+    for who in everybody() {
+        let world = World::new(who);
+        world.write("../home/.bashrc", "mine");
+        world
+            .run(["learn", "-o", "a.json", "--", "sh", "-c", "! echo x >> ~/.bashrc; ln -s ~/.bashrc a.json"])
+            .ok();
+        let kept = |place: std::path::PathBuf| std::fs::read_to_string(place).unwrap_or_default();
+        assert_eq!(kept(world.home().join(".bashrc")), "mine");
+        assert!(kept(world.work().join("a.json")).contains("allowWrite"));
+        let script = "mv out kept; mkdir ~/there; ln -s ~/there out";
+        world.run(["learn", "-o", "out/b.json", "--", "sh", "-c", script]).ok();
+        assert!(kept(world.work().join("kept/b.json")).contains("allowWrite"));
+        assert!(!world.home().join("there/b.json").exists());
+    }
+}
