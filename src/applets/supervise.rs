@@ -40,8 +40,9 @@ pub fn run(command: &SuperviseCommand) -> Result<u8> {
     let listener = Arc::new(listener(&socket, child)?);
     signal::block_children();
     let supervisor = ExecSupervisor::new(listener, policy, None, log);
-    let serve =
-        move || supervisor.run().map_err(|e| Failure::new("cannot watch processes").errno(e.raw_os_error()));
+    let serve = move || {
+        supervisor.run(None).map_err(|e| Failure::new("cannot watch processes").errno(e.raw_os_error()))
+    };
     let Some(child) = child else { return serve().map(|()| 0) };
     // On another thread, which sees none of this one's children. The child's own stops are that thread's: to wait for the
     // child here before its end would take them away.

@@ -20,14 +20,10 @@ pub(super) fn until_end(
     supervisor: &mut Supervisor,
 ) -> Result<u8> {
     let failed = |what: &str, e: Errno| Failure::new(format!("cannot {what}")).errno(e.raw_os_error());
-    // A tracer's SIGCHLD goes to the whole process, so the supervisor's thread alone may take it.
-    let (signals, end) = if supervisor.judges() {
-        let end = pidfd_open(init, PidfdFlags::empty()).map_err(|e| failed("watch the sandbox's init", e))?;
-        (Signals::without_children(), Some(end))
-    } else {
-        (Signals::new(), None)
-    };
-    let signals = signals.map_err(|e| failed("create a signalfd", e))?;
+    // A tracer's SIGCHLD goes to the whole process, so the supervisor's thread alone takes it, and all signals with it.
+    let end = supervisor.judges().then(|| pidfd_open(init, PidfdFlags::empty())).transpose();
+    let end = end.map_err(|e| failed("watch the sandbox's init", e))?;
+    let mut signals = Signals::new().map_err(|e| failed("create a signalfd", e))?;
     let foreground = tcgetpgrp(rustix::stdio::stdin()).ok();
     let mut failure = None;
     let mut gone = false;
@@ -45,7 +41,7 @@ pub(super) fn until_end(
         while let Some((message, descriptors)) = (!gone).then(|| channel.receive_with()).flatten() {
             match message {
                 Message::Listening => supervisor.listening(descriptors),
-                Message::Asking => supervisor.asked(descriptors),
+                Message::Asking => signals = supervisor.asked(descriptors).unwrap_or(signals),
                 Message::Failed(why) => failure = Some(why),
                 Message::Stopped(_) => stop_too(channel),
                 Message::Gone => gone = true,

@@ -33,6 +33,7 @@ use crate::plan::Plan;
 use crate::plan::exec::Exec;
 use crate::plan::net::{Network, Purpose};
 use crate::sys::notify::{self, Notification};
+use crate::sys::signal::Signals;
 use crate::sys::thread;
 use crate::wire::http::Answer;
 use callers::Callers;
@@ -120,17 +121,18 @@ impl Supervisor {
     }
 
     /// The filter's listener, if there can be one: a thread of its own answers. Without it the kernel refuses what is asked
-    /// about: the listener is closed.
-    pub fn asked(&mut self, mut listener: Vec<OwnedFd>) {
+    /// about: the listener is closed. A thread that traces takes the signals of the process; the result is where the others are.
+    pub fn asked(&mut self, mut listener: Vec<OwnedFd>) -> Option<Signals> {
         let (watch, broker) = (self.watch.take(), self.broker.take().map(Arc::new));
         let Some(listener) = listener.pop().map(Arc::new) else {
             self.log.warn(
                 "what the system call filter refuses can't be shown: another filter has the one listener",
             );
-            return;
+            return None;
         };
+        let mut signals = None;
         let serve: Box<dyn FnOnce() + Send> = match (self.judges, watch) {
-            (false, None) => return,
+            (false, None) => return None,
             (false, Some(watch)) => Box::new(move || watch.serve(&listener)),
             (true, watch) => {
                 let shared = listener.clone();
@@ -142,12 +144,23 @@ impl Supervisor {
                 let policy = self.exec.clone().unwrap_or_default();
                 let supervisor =
                     ExecSupervisor::new(listener, policy, Some(Box::new(other)), self.log.clone());
-                Box::new(move || _ = supervisor.run())
+                let (others, relay) = match Signals::relayed() {
+                    Ok(ends) => ends,
+                    Err(why) => return self.unanswered(why),
+                };
+                signals = Some(others);
+                Box::new(move || _ = supervisor.run(Some(relay)))
             }
         };
-        if let Err(why) = thread::start(c"listener", serve) {
-            self.log.warn(&format!("cannot start the thread that answers the system call filter: {why}"));
+        match thread::start(c"listener", serve) {
+            Ok(_) => signals,
+            Err(why) => self.unanswered(why),
         }
+    }
+
+    fn unanswered(&self, why: Errno) -> Option<Signals> {
+        self.log.warn(&format!("cannot start the thread that answers the system call filter: {why}"));
+        None
     }
 
     /// The sockets that the child made, in the plan's order.

@@ -17,8 +17,11 @@ pub struct Taken {
 #[derive(Clone, Copy)]
 pub struct Mask(libc::sigset_t);
 
-/// Every signal, blocked and readable (signalfd(2)).
+/// Every signal, blocked and readable (signalfd(2)), or those that another thread passes on.
 pub struct Signals(OwnedFd);
+
+/// Where the thread that reads the signals of the process passes on what is for others.
+pub struct Relay(OwnedFd);
 
 /// `SI_KERNEL`: the kernel sent the signal by itself.
 const SI_KERNEL: i32 = 0x80;
@@ -76,12 +79,22 @@ impl Signals {
         Signals::read(&every())
     }
 
-    /// The same but for SIGCHLD, which a supervisor's thread reads.
-    pub fn without_children() -> Result<Signals> {
-        let mut set = every();
-        // SAFETY: the set is whole.
-        unsafe { libc::sigdelset(&raw mut *set, libc::SIGCHLD) };
-        Signals::read(&set)
+    /// What another thread passes on to the second value. A signal wakes all who wait at any signalfd of the process, for
+    /// it or not; so a thread that must not be woken by every SIGCHLD can't have one.
+    pub fn relayed() -> Result<(Signals, Relay)> {
+        let flags = rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK;
+        let (read, write) = rustix::pipe::pipe_with(flags)?;
+        Ok((Signals(read), Relay(write)))
+    }
+
+    /// Takes all that wait, and passes on all but SIGCHLD.
+    pub fn pass_on(&self, relay: Option<&Relay>) {
+        while let Some(info) = self.take() {
+            if let Some(Relay(pipe)) = relay.filter(|_| info.ssi_signo != libc::SIGCHLD as u32) {
+                // SAFETY: the buffer is one whole signalfd_siginfo, which a pipe takes whole or not at all.
+                unsafe { libc::write(pipe.as_raw_fd(), (&raw const info).cast(), size_of_val(&info)) };
+            }
+        }
     }
 
     /// SIGCHLD only, which must be blocked.
@@ -100,13 +113,17 @@ impl Signals {
 
     /// The next signal that is waiting, if any.
     pub fn next(&self) -> Option<Taken> {
+        let info = self.take()?;
+        Some(Taken { number: info.ssi_signo as i32, from_kernel: info.ssi_code == SI_KERNEL })
+    }
+
+    fn take(&self) -> Option<libc::signalfd_siginfo> {
         // SAFETY: the buffer is one whole signalfd_siginfo, which the kernel fills or leaves.
         unsafe {
             let mut info = std::mem::zeroed::<libc::signalfd_siginfo>();
             let size = size_of::<libc::signalfd_siginfo>();
             let read = libc::read(self.0.as_raw_fd(), (&raw mut info).cast(), size);
-            (read == size as isize)
-                .then_some(Taken { number: info.ssi_signo as i32, from_kernel: info.ssi_code == SI_KERNEL })
+            (read == size as isize).then_some(info)
         }
     }
 }

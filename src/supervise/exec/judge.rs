@@ -1,14 +1,13 @@
 //! The verdict on a request, and the one on what came of it.
 
-use super::request::{Request, errno};
+use super::request::Request;
 use super::resolve::{self, Found};
 use crate::facts::FileId;
 use crate::plan::exec::Exec;
 use crate::rules::exec::{Attempt, Denial, interpreter, loaded_program, refusal};
 use crate::sys::notify::Notification;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 
 /// What a request comes to.
 pub(super) enum Judged {
@@ -27,6 +26,19 @@ pub(super) struct Expected {
     /// The path, as a script's interpreter gets it.
     path: Vec<u8>,
     argv: Vec<Vec<u8>>,
+}
+
+impl Expected {
+    /// Whether a command line, as the kernel shows it, has the words that were judged: each ends with a NUL.
+    fn has_words(&self, mut line: &[u8]) -> bool {
+        for word in &self.argv {
+            match line.strip_prefix(word.as_slice()) {
+                Some([0, rest @ ..]) => line = rest,
+                _ => return false,
+            }
+        }
+        line.is_empty()
+    }
 }
 
 /// The path that the caller passed, for a message.
@@ -111,13 +123,13 @@ fn judge(tid: u32, path: &str, found: &Found, words: &[String], policy: &Exec, d
 /// Judges the program that is in place: it must be the file that was judged, with the words that were judged; or an
 /// interpreter of it, whose words end with those, and which is judged by itself.
 pub(super) fn after(tid: u32, expected: &Expected, policy: &Exec) -> Option<Denial> {
-    let shown = String::from_utf8_lossy(&expected.path).into_owned();
-    let (real, stat, argv) = match image(tid) {
+    let Image { file, linked, line } = match Image::of(tid) {
         Ok(image) => image,
         // Killed meanwhile: there is nothing left to judge.
         Err(Errno::SRCH | Errno::NOENT) => return None,
         Err(errno) => {
             let why = crate::error::describe(errno.raw_os_error());
+            let shown = String::from_utf8_lossy(&expected.path);
             return Some(Denial::for_cause(
                 &shown,
                 &[],
@@ -125,16 +137,19 @@ pub(super) fn after(tid: u32, expected: &Expected, policy: &Exec) -> Option<Deni
             ));
         }
     };
-    let words: Vec<String> = argv.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect();
-    let file = resolve::id(&stat);
-    if expected.file == Some(file) && argv == expected.argv {
+    let same_words = expected.has_words(&line);
+    if expected.file == Some(file) && same_words {
         return None;
     }
+    let real = rustix::fs::readlink(exe(tid), Vec::new()).map(|path| path.to_string_lossy().into_owned());
+    let real = real.unwrap_or_default();
+    let argv: Vec<&[u8]> = line.strip_suffix(b"\0").unwrap_or(&line).split(|byte| *byte == 0).collect();
+    let words: Vec<String> = argv.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect();
     let forged = |cause: &str| Some(Denial::for_cause(&real, &words, cause));
-    if stat.st_nlink == 0 {
+    if !linked {
         return forged("a file without a name can't be judged");
     }
-    if !(expected.file.is_none() && argv == expected.argv || interprets(&argv, expected)) {
+    if !(expected.file.is_none() && same_words || interprets(&argv, expected)) {
         return forged("it is not what was asked for: file or arguments were changed after the verdict");
     }
     let names = policy.files.get(&file);
@@ -143,7 +158,7 @@ pub(super) fn after(tid: u32, expected: &Expected, policy: &Exec) -> Option<Deni
 
 /// Whether a command line is an interpreter's for what was judged: words of its own, then the path, then the arguments.
 /// One that keeps word 0 has all words after the path.
-fn interprets(argv: &[Vec<u8>], expected: &Expected) -> bool {
+fn interprets(argv: &[&[u8]], expected: &Expected) -> bool {
     let ends = |words: &[Vec<u8>]| {
         let Some(at) = argv.len().checked_sub(words.len() + 1).filter(|at| *at > 0) else { return false };
         argv[at] == expected.path && argv[at + 1..] == *words
@@ -151,17 +166,31 @@ fn interprets(argv: &[Vec<u8>], expected: &Expected) -> bool {
     ends(&expected.argv[1..]) || ends(&expected.argv)
 }
 
-type Image = (String, rustix::fs::Stat, Vec<Vec<u8>>);
+fn exe(tid: u32) -> String {
+    format!("/proc/{tid}/exe")
+}
 
-/// The program of a process, as the kernel has it: path, file, words.
-fn image(tid: u32) -> Result<Image, Errno> {
-    let exe = format!("/proc/{tid}/exe");
-    let stat = rustix::fs::stat(&exe)?;
-    let real = rustix::fs::readlink(&exe, Vec::new())?;
-    let line = std::fs::read(format!("/proc/{tid}/cmdline")).map_err(|e| errno(&e))?;
-    let mut argv: Vec<Vec<u8>> = line.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect();
-    // Each word ends with a NUL.
-    argv.pop();
-    let real = OsStr::from_bytes(real.as_bytes()).to_string_lossy().into_owned();
-    Ok((real, stat, argv))
+/// The program of a process, as the kernel has it.
+struct Image {
+    file: FileId,
+    /// The file has a name.
+    linked: bool,
+    /// Its words, each with a NUL at its end.
+    line: Vec<u8>,
+}
+
+impl Image {
+    fn of(tid: u32) -> Result<Image, Errno> {
+        let stat = rustix::fs::stat(exe(tid))?;
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let source = rustix::fs::open(format!("/proc/{tid}/cmdline"), flags, Mode::empty())?;
+        let (mut line, mut page) = (Vec::new(), [0; 4096]);
+        loop {
+            let read = rustix::io::read(&source, &mut page)?;
+            line.extend_from_slice(&page[..read]);
+            if read == 0 {
+                return Ok(Image { file: resolve::id(&stat), linked: stat.st_nlink > 0, line });
+            }
+        }
+    }
 }

@@ -27,7 +27,7 @@ use crate::plan::exec::Exec;
 use crate::rules::exec::Denial;
 use crate::sys::notify::{self, Notification};
 use crate::sys::ptrace::{self, Stop};
-use crate::sys::signal::{self, Signals};
+use crate::sys::signal::{self, Relay, Signals};
 use judge::{Expected, Judged};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -65,20 +65,23 @@ impl ExecSupervisor {
         ExecSupervisor { listener, policy, other, log, traced: Map::new(), held: Vec::new(), last: None }
     }
 
-    /// Until nobody is left who could ask.
+    /// Until nobody is left who could ask. With `relay` it reads all signals of the process, passes on what is not SIGCHLD, and
+    /// goes on with that for ever.
     ///
     /// # Errors
     /// No signalfd.
-    pub fn run(mut self) -> Result<(), Errno> {
-        let changes = Signals::of_children()?;
+    pub fn run(mut self, relay: Option<Relay>) -> Result<(), Errno> {
+        let signals = if relay.is_some() { Signals::new() } else { Signals::of_children() }?;
         notify::wake_here(self.listener.as_fd());
         loop {
-            let mut fds = [PollFd::new(&self.listener, PollFlags::IN), PollFd::new(&changes, PollFlags::IN)];
+            let mut fds = [PollFd::new(&self.listener, PollFlags::IN), PollFd::new(&signals, PollFlags::IN)];
             _ = poll(&mut fds, None);
-            let asked = fds[0].revents();
-            // Before the look at who changed: what comes later makes a new signal.
-            while changes.next().is_some() {}
-            self.reap();
+            let [asked, changed] = [fds[0].revents(), fds[1].revents()];
+            if !changed.is_empty() {
+                // Before the look at who changed: what comes later makes a new signal.
+                signals.pass_on(relay.as_ref());
+                self.reap();
+            }
             if asked.contains(PollFlags::IN) {
                 if let Ok(call) = notify::receive(self.listener.as_fd()) {
                     match &self.other {
@@ -88,11 +91,11 @@ impl ExecSupervisor {
                     }
                 }
             } else if asked.intersects(PollFlags::HUP | PollFlags::ERR) {
-                if self.traced.is_empty() {
+                if self.traced.is_empty() && relay.is_none() {
                     return Ok(());
                 }
                 // Nobody asks any more, so the end of who is traced is all that can come.
-                _ = poll(&mut [PollFd::new(&changes, PollFlags::IN)], None);
+                _ = poll(&mut [PollFd::new(&signals, PollFlags::IN)], None);
             }
         }
     }

@@ -43,7 +43,7 @@ impl Request {
     pub(super) fn read(call: &Notification) -> Result<Request, Errno> {
         let narrow = arch(call) == Arch::I386;
         let at = EXEC[1].numbers.on(arch(call)) == u32::try_from(call.number).ok();
-        let mut memory = Memory { tid: call.tid, narrow, window: Vec::new(), at: 0 };
+        let mut memory = Memory { tid: call.tid, narrow, window: [0; PAGE], held: 0, at: 0 };
         let argument = |n: usize| if narrow { call.arguments[n] & 0xffff_ffff } else { call.arguments[n] };
         let (directory, first, flags) =
             if at { (argument(0) as i32, 1, argument(4) as i32) } else { (libc::AT_FDCWD, 0, 0) };
@@ -90,25 +90,29 @@ fn read(tid: u32, address: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
 struct Memory {
     tid: u32,
     narrow: bool,
-    window: Vec<u8>,
+    window: [u8; PAGE],
+    /// So much of the window was read.
+    held: usize,
+    /// Where in the process that stands.
     at: u64,
 }
+
+const PAGE: usize = 4096;
 
 impl Memory {
     /// What stands at an address, at least one byte of it.
     fn from(&mut self, address: u64) -> Result<&[u8], Errno> {
-        const PAGE: u64 = 4096;
-        let held = address.checked_sub(self.at).filter(|skip| *skip < self.window.len() as u64);
-        if held.is_none() {
+        let skip = address.checked_sub(self.at).filter(|skip| *skip < self.held as u64);
+        if skip.is_none() {
             self.at = address;
-            self.window.resize((PAGE - address % PAGE) as usize, 0);
-            let read = read(self.tid, address, &mut self.window);
-            self.window.truncate(*read.as_ref().unwrap_or(&0));
-            if read? == 0 {
+            self.held = 0;
+            let rest = PAGE - address as usize % PAGE;
+            self.held = read(self.tid, address, &mut self.window[..rest])?;
+            if self.held == 0 {
                 return Err(Errno::FAULT);
             }
         }
-        Ok(&self.window[held.unwrap_or(0) as usize..])
+        Ok(&self.window[skip.unwrap_or(0) as usize..self.held])
     }
 
     fn string(&mut self, mut address: u64, longest: usize, too_long: Errno) -> Result<Vec<u8>, Errno> {

@@ -1,7 +1,10 @@
 //! Paths as another process sees them: from its root, its working directory and its descriptors.
 
 use crate::facts::FileId;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, fstatfs, openat, readlinkat, statat};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, fstatfs, openat, openat2, readlinkat,
+    statat,
+};
 use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -52,22 +55,43 @@ fn path_of(handle: &OwnedFd) -> String {
 
 /// Finds what `path` leads the thread `tid` to.
 pub(super) fn find(tid: u32, directory: i32, path: &[u8], follow: bool) -> Result<Found, Errno> {
-    let root = open_magic(&format!("/proc/{tid}/root"))?;
-    let mut walk = Walk { tid, root, links: 0, by_descriptor: false };
-    let start = match (path.first(), directory) {
-        (Some(b'/'), _) => walk.root.try_clone().map_err(|e| super::request::errno(&e))?,
-        (_, libc::AT_FDCWD) => open_magic(&format!("/proc/{tid}/cwd"))?,
+    let (start, scope) = match (path.first(), directory) {
+        (Some(b'/'), _) => (root_of(tid)?, ResolveFlags::IN_ROOT),
+        (_, libc::AT_FDCWD) => (open_magic(&format!("/proc/{tid}/cwd"))?, ResolveFlags::BENEATH),
         // A thread can have descriptors of its own.
-        _ => open_magic(&format!("/proc/{tid}/fd/{directory}")).map_err(|e| match e {
-            Errno::NOENT => Errno::BADF,
-            other => other,
-        })?,
+        _ => (
+            open_magic(&format!("/proc/{tid}/fd/{directory}")).map_err(|e| match e {
+                Errno::NOENT => Errno::BADF,
+                other => other,
+            })?,
+            ResolveFlags::BENEATH,
+        ),
     };
-    walk.by_descriptor = path.is_empty();
-    let handle = walk.from(start, path, follow)?;
+    // The kernel takes the whole way at once, if it leads through nothing of procfs and, when it is relative, only down. Its
+    // failures are not the last word, since a link to `self` there is the supervisor's; but what is not there without any link
+    // is not there.
+    let flags = if follow { HANDLE.difference(OFlags::NOFOLLOW) } else { HANDLE };
+    let at_once = |links| openat2(&start, path, flags, Mode::empty(), scope | links);
+    let (handle, by_descriptor) = match at_once(ResolveFlags::NO_MAGICLINKS) {
+        Ok(handle) if !path.is_empty() => (handle, false),
+        Err(Errno::NOENT)
+            if !path.is_empty() && matches!(at_once(ResolveFlags::NO_SYMLINKS), Err(Errno::NOENT)) =>
+        {
+            return Err(Errno::NOENT);
+        }
+        _ => {
+            let root = root_of(tid)?;
+            let mut walk = Walk { tid, root, links: 0, by_descriptor: path.is_empty() };
+            (walk.from(start, path, follow)?, walk.by_descriptor)
+        }
+    };
     let stat = fstat(&handle)?;
     let real = readlinkat(CWD, path_of(&handle), Vec::new())?;
-    Ok(Found { stat, real: real.to_string_lossy().into_owned(), by_descriptor: walk.by_descriptor, handle })
+    Ok(Found { stat, real: real.to_string_lossy().into_owned(), by_descriptor, handle })
+}
+
+fn root_of(tid: u32) -> Result<OwnedFd, Errno> {
+    open_magic(&format!("/proc/{tid}/root"))
 }
 
 fn open_magic(path: &str) -> Result<OwnedFd, Errno> {
