@@ -3,7 +3,7 @@
 //! ```text
 //! argv ─Invocation→ config ─Policy→ ┐
 //! host ─probe→ Facts ───────────────┴ plan ─Plan→ launch ─┬→ child: apply → exec
-//!                                      └ Refusal/Degraded  └→ parent: wait, supervise
+//!                                      └ Failure           └→ parent: wait, supervise
 //! ```
 #![deny(unsafe_code)]
 

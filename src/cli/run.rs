@@ -132,7 +132,7 @@ pub(super) static FLAGS: &[Flag<Typed>] = &[
         short: None,
         set: Set::Value("LIST", |t, v| t.require.push(v)),
         help: "Refuse to run without these layers: userns, netns, pidns, seccomp, landlock, landlock-net, argv, \
-               monitor, or all; separated by commas (repeatable). This build has no landlock-net and argv",
+               monitor, or all; separated by commas (repeatable)",
         group: SANDBOX,
     },
     Flag {

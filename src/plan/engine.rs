@@ -59,7 +59,7 @@ pub(super) fn capabilities(facts: &Facts, namespaces: u64, scoped: bool) -> (u64
     }
     let has_them = if has(namespaces, libc::CLONE_NEWUSER) { u64::MAX } else { facts.capabilities };
     let keeps = if own_pids { keeps | KILL } else { keeps };
-    (keeps & has_them, (KILL) & has_them)
+    (keeps & has_them, KILL & has_them)
 }
 
 /// What the filter has to guard, because it is the host's.

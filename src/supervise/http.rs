@@ -155,11 +155,7 @@ impl Session {
             Ok(connection) => connection,
             Err(why) => {
                 let answer = refusal(host, &route, &why);
-                say(
-                    if answer.status == 403 { Outcome::Denied } else { Outcome::Failed },
-                    answer.status,
-                    None,
-                );
+                say(outcome(&answer), answer.status, None);
                 self.last(answer).await;
                 return;
             }
@@ -206,11 +202,7 @@ impl Session {
                     Ok(io) => Server { host: host.clone(), port, io, buffer: Vec::new() },
                     Err(why) => {
                         let answer = refusal(host, &route, &why);
-                        say(
-                            if answer.status == 403 { Outcome::Denied } else { Outcome::Failed },
-                            answer.status,
-                            None,
-                        );
+                        say(outcome(&answer), answer.status, None);
                         return self.answer(request, answer).await;
                     }
                 },
@@ -436,6 +428,11 @@ fn refusal(host: &Host, route: &Route<'_>, why: &NoConnection) -> Answer {
         (NoConnection::Refused(_), Route::Upstream(_)) => Answer::upstream_denied(&host),
         _ => Answer::unreachable(&host, &why.to_string()),
     }
+}
+
+/// What a refusal of fence's own is to the log.
+fn outcome(answer: &Answer) -> Outcome {
+    if answer.status == 403 { Outcome::Denied } else { Outcome::Failed }
 }
 
 fn authority(host: &Host, port: u16) -> String {
