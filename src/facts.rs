@@ -35,6 +35,8 @@ pub struct Facts {
     pub engine: Engine,
     /// The kernel lets nobody mount a fresh /proc here (a container's is masked): a PID namespace would have a wrong one.
     pub masked_proc: bool,
+    /// bubblewrap, where the engine is to be that.
+    pub bwrap: Option<Bwrap>,
     /// The errno that the native engine met, where it does not work.
     pub refused: Option<i32>,
     /// What was tried before this engine and why it does not work here, a sentence for each.
@@ -125,6 +127,15 @@ pub struct Facts {
     pub monitor: Option<Result<(), String>>,
     /// Eight hexadecimal digits that differ from run to run.
     pub nonce: String,
+}
+
+/// bubblewrap, as it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bwrap {
+    /// Where.
+    pub path: PathBuf,
+    /// It runs with root's rights, whoever starts it.
+    pub setuid: bool,
 }
 
 /// Proxies that listen on the host's loopback, where other users are too: who knows the token may use them.

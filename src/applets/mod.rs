@@ -30,6 +30,7 @@ pub fn dispatch(invocation: &Invocation, arguments: usize) -> Result<u8> {
         Invocation::Supervise(command) => supervise::run(command),
         Invocation::Features { apparmor: true, .. } => features::profile(),
         Invocation::Features { json, .. } => features::run(*json),
+        Invocation::Stage(number) => crate::apply::resume(*number),
         Invocation::Version => print(&cli::version()),
         Invocation::ListTemplates => print(&templates::list()),
         Invocation::Help(text) => print(text),

@@ -1,5 +1,6 @@
 //! The child's side of a run: the steps in the order that the kernel demands, no choices left in them.
 
+pub(crate) mod bwrap;
 mod identity;
 mod init;
 mod landlock;
@@ -7,6 +8,8 @@ mod listen;
 pub(crate) mod mounts;
 mod payload;
 mod privileges;
+
+pub use bwrap::STAGE;
 
 use crate::error::{Failure, Result};
 use crate::launch::message::{Channel, Message};
@@ -40,6 +43,8 @@ pub struct Stage<'a> {
     pub nonce: Option<[u64; 2]>,
     /// The guard, when the plan needs one: it ends with init, and init with it.
     pub guard: Option<Channel>,
+    /// The caller's working directory outside, device and inode, where this process can't look at it any more.
+    pub outside: Option<(u64, u64)>,
     /// Stopwatch.
     pub steps: Steps,
 }
@@ -79,7 +84,7 @@ fn enter(stage: &mut Stage<'_>) -> Result<()> {
     if !plan.owns_pids() {
         crate::tree::adopt().map_err(|e| failed("become the parent of the command's orphans", e))?;
     }
-    let outside = payload::where_we_are();
+    let outside = stage.outside.or_else(payload::where_we_are);
     if !plan.mounts.is_empty() {
         // Modes in the table are meant as they stand.
         let mask = umask(rustix::fs::Mode::empty());
@@ -121,6 +126,14 @@ fn die_with_parent(stage: &Stage<'_>) -> Result<()> {
         return Err(Failure::new("fence was killed while it set the sandbox up"));
     }
     Ok(())
+}
+
+/// Goes on inside a sandbox that bubblewrap made.
+///
+/// # Errors
+/// Nothing says how.
+pub fn resume(number: i32) -> Result<u8> {
+    bwrap::resume(number)
 }
 
 /// Restricts this very process with Landlock, as the applet does: file rules and, when any port is named, TCP rules.

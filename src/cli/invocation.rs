@@ -22,6 +22,8 @@ pub enum Invocation {
         /// Where to, and how.
         learn: Learn,
     },
+    /// `fence --bwrap-stage FD`: fence itself inside what bubblewrap made.
+    Stage(i32),
     /// `fence config …`
     Config(ConfigCommand),
     /// `fence landlock …`, `fence-landlock`, `fence --landlock-apply`

@@ -39,6 +39,9 @@ pub fn parse(argv: Vec<OsString>) -> Result<Invocation> {
         _ => {}
     }
     match words.split_first() {
+        Some((first, [number])) if first == crate::apply::STAGE => {
+            Ok(Invocation::Stage(number.to_str().and_then(|n| n.parse().ok()).unwrap_or(i32::MAX)))
+        }
         Some((first, rest)) if first == "--landlock-apply" => applets::landlock_apply(rest.to_vec()),
         _ => launcher(words),
     }

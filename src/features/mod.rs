@@ -194,7 +194,7 @@ impl Findings {
         let mut rows = vec![
             Row::new("Kernel", "Linux sandbox baseline", "uname")
                 .info(format!("{} (linux/{architecture})", short(&system.release))),
-            program("Bubblewrap", "nothing: fence makes its own namespaces", &self.programs[0]),
+            program("Bubblewrap", "engine bwrap, where native does not work", &self.programs[0]),
             program("Socat", "nothing: fence has its own proxies", &self.programs[1]),
             Row::new("Network namespace", "direct network isolation", "a whole sandbox")
                 .works(self.own_network, network)

@@ -108,6 +108,7 @@ fn environments() -> Vec<(&'static str, Findings)> {
             with(without(ubuntu(user()), libc::EACCES, true, MAP), &|f| {
                 f.system.release = "6.11.0-1018-azure".into();
                 f.landlock_abi = 5;
+                (f.engine, f.own_network) = (Ok(Engine::Bwrap), true);
                 f.programs[0] = Some("/usr/bin/bwrap".into());
             }),
         ),

@@ -61,14 +61,25 @@ pub fn run(
             tree::adopt().map_err(|e| Failure::new("cannot become a sub-reaper").errno(e.raw_os_error()))?,
         ),
     };
-    let forked = fork_into(plan.namespaces).map_err(|errno| {
+    // bubblewrap makes them, and says on its standard error what it can't.
+    let pipe =
+        || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK);
+    let (said, says) = match &plan.bwrap {
+        None => (None, None),
+        Some(_) => {
+            let (read, write) =
+                pipe().map_err(|e| Failure::new("cannot make a pipe").errno(e.raw_os_error()))?;
+            (Some(read), Some(write))
+        }
+    };
+    let forked = fork_into(if plan.bwrap.is_some() { 0 } else { plan.namespaces }).map_err(|errno| {
         signal::restore(&mask);
         Failure::new("cannot create namespaces for the sandbox").errno(errno.raw_os_error()).unavailable()
     });
     match forked? {
         Fork::Child => {
             drop((ours, ask, inbound, host, to_guard, guard_to_us, guard_to_init));
-            apply::init(apply::Stage {
+            let stage = apply::Stage {
                 plan,
                 filter,
                 arguments,
@@ -77,11 +88,16 @@ pub fn run(
                 inbound: answer,
                 nonce,
                 guard: init_to_guard,
+                outside: None,
                 steps: steps.fork("init"),
-            })
+            };
+            match plan.bwrap.as_ref().zip(says) {
+                Some((bwrap, says)) => apply::bwrap::exec(stage, bwrap, says),
+                None => apply::init(stage),
+            }
         }
         Fork::Parent(init) => {
-            drop((theirs, answer, init_to_guard));
+            drop((theirs, answer, init_to_guard, says));
             steps.mark("clone");
             let Host { proxies, monitor, watch: watcher, log } = host;
             // Before any thread is started: it is a fork.
@@ -97,7 +113,12 @@ pub fn run(
             steps.mark("guard");
             let watching = monitor.and_then(|monitor| watch(monitor, plan, &log));
             let mut supervisor = Supervisor::new(plan, log, proxies, inbound, ask).watching(watcher);
-            let status = wait::until_end(init, &ours, plan.new_session, &mut supervisor);
+            let mut built = said.is_none();
+            let status = wait::until_end(init, &ours, plan.new_session, &mut supervisor, &mut built);
+            let status = match said {
+                Some(said) if !built => status.and_then(|_| Err(apply::bwrap::failed_to_build(said))),
+                _ => status,
+            };
             // Init does this by itself, unless somebody killed it.
             spare.iter().for_each(|spare| tree::end(spare));
             supervisor.finish();

@@ -12,12 +12,14 @@ use rustix::termios::{tcgetpgrp, tcsetpgrp};
 /// Waits until init is gone. All signals must be blocked.
 ///
 /// Signals that a process sent to fence go on to the command. What the kernel sent (Ctrl-C) reached the command too,
-/// which is in the same process group, unless it has a session of its own.
+/// which is in the same process group, unless it has a session of its own. `built` becomes true when bubblewrap has made the
+/// sandbox.
 pub(super) fn until_end(
     init: Pid,
     channel: &Channel,
     own_session: bool,
     supervisor: &mut Supervisor,
+    built: &mut bool,
 ) -> Result<u8> {
     let failed = |what: &str, e: Errno| Failure::new(format!("cannot {what}")).errno(e.raw_os_error());
     // A tracer's SIGCHLD goes to the whole process, so the supervisor's thread alone takes it, and all signals with it.
@@ -45,7 +47,8 @@ pub(super) fn until_end(
                 Message::Failed(why) => failure = Some(why),
                 Message::Stopped(_) => stop_too(channel),
                 Message::Gone => gone = true,
-                Message::Signal(_) | Message::Connect(_) | Message::Connected(_) | Message::Built => {}
+                Message::Built => *built = true,
+                Message::Signal(_) | Message::Connect(_) | Message::Connected(_) => {}
             }
         }
         // Only now: when the command asks, all datagrams with its sockets are here, but maybe not all were received yet.
@@ -59,8 +62,13 @@ pub(super) fn until_end(
             break status;
         }
     };
-    while let Some(Message::Failed(why)) = channel.receive() {
-        failure = Some(why);
+    while let Some(message) = (!gone).then(|| channel.receive()).flatten() {
+        match message {
+            Message::Failed(why) => failure = Some(why),
+            Message::Built => *built = true,
+            Message::Gone => break,
+            _ => {}
+        }
     }
     // A shell inside may have made its own process group the terminal's: give the terminal back.
     if let Some(group) = foreground.filter(|group| *group == rustix::process::getpgrp()) {

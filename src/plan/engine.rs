@@ -24,7 +24,8 @@ const SYS_ADMIN: u32 = 21;
 /// Whether the caller makes the namespaces with capabilities of its own, without a user namespace: root inside one gains
 /// nothing and could not chown.
 pub(super) fn privileged(facts: &Facts) -> bool {
-    facts.engine == Engine::Native && facts.capable(SYS_ADMIN)
+    facts.engine != Engine::Landlock && facts.capable(SYS_ADMIN)
+        || facts.bwrap.as_ref().is_some_and(|bwrap| bwrap.setuid)
 }
 
 /// `CLONE_NEW*`. A PID namespace wants a /proc of its own: without one it would show another's processes.
@@ -42,7 +43,8 @@ pub(super) fn namespaces(facts: &Facts, network: &Network) -> u64 {
 /// Whether the sandbox's own loopback device can be brought up: with CAP_SYS_ADMIN alone the network namespace stays
 /// without one.
 pub(super) fn loopback(facts: &Facts) -> bool {
-    facts.engine != Engine::Landlock && (!privileged(facts) || facts.capable(NET_ADMIN))
+    facts.engine == Engine::Bwrap
+        || facts.engine != Engine::Landlock && (!privileged(facts) || facts.capable(NET_ADMIN))
 }
 
 /// What the command keeps, and what fence's process beside it keeps to end it.
@@ -109,6 +111,9 @@ pub(super) fn require(run: &Run, facts: &Facts, namespaces: u64, argv: bool) -> 
     let monitor = monitor.map(|why| format!("monitor: {why}"));
     let without = |flag: i32, why: &'static str| (!has(namespaces, flag)).then_some(why);
     let missing = |layer: &Layer| match layer {
+        Layer::Userns if facts.engine == Engine::Bwrap && facts.uid != 0 => {
+            without(libc::CLONE_NEWUSER, "userns: bwrap is set-user-ID root and makes none")
+        }
         Layer::Userns if privileged(facts) => None,
         Layer::Userns => without(libc::CLONE_NEWUSER, "userns: namespaces are forbidden here"),
         Layer::Netns => {

@@ -458,7 +458,7 @@ impl Builder<'_> {
             self.rules.sockets.push(found.real.clone());
         }
         // Without mounts Landlock and the filter say what can be connected to.
-        let hidden = facts.sockets.iter().filter(|_| facts.engine == Engine::Native);
+        let hidden = facts.sockets.iter().filter(|_| facts.engine != Engine::Landlock);
         for real in hidden.filter(|real| !allowed.iter().any(|a| real.starts_with(&a.real))) {
             let found = Found { real: real.clone(), kind: Kind::Other, links: Vec::new(), nlink: 1 };
             self.put(&found, Place::Mask, false);

@@ -3,6 +3,7 @@
 pub mod alone;
 pub mod bpf;
 pub mod broker;
+pub mod bwrap;
 pub mod command;
 pub mod engine;
 pub mod env;
@@ -33,6 +34,8 @@ use std::path::{Path, PathBuf};
 pub struct Plan {
     /// Who carries the plan out.
     pub engine: Engine,
+    /// bubblewrap, where it makes the namespaces and mounts.
+    pub bwrap: Option<PathBuf>,
     /// `CLONE_NEW*` flags.
     pub namespaces: u64,
     /// The file system, step by step.
@@ -162,6 +165,9 @@ pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Plan> {
         mounts = mounts::table(&rules);
         net::resolver(&network, facts, &rules, &mut mounts);
     }
+    if facts.engine == Engine::Bwrap {
+        bwrap::check(facts, &mounts)?;
+    }
     let scratch =
         alone.as_ref().and(facts.scratch.as_ref()).map(|dir| dir.join(format!("fence-{}", facts.nonce)));
     let landlock = match &alone {
@@ -186,6 +192,9 @@ pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Plan> {
     let mut notes = notes(policy, run, facts, &rules, &network);
     notes.extend(exec.notes);
     notes.extend(engine::notes(run, facts, namespaces, &network, alone.as_ref()));
+    if facts.engine == Engine::Bwrap {
+        notes.extend(bwrap::notes(facts, &mounts));
+    }
     if let Some(note) = notes.iter().find(|n| n.weight == Weight::Unenforced && !run.allow_degraded) {
         return Err(
             Failure::new(note.text.clone()).hint("--allow-degraded runs the command without that rule")
@@ -201,6 +210,7 @@ pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Plan> {
     }
     Ok(Plan {
         engine: facts.engine,
+        bwrap: facts.bwrap.as_ref().filter(|_| facts.engine == Engine::Bwrap).map(|bwrap| bwrap.path.clone()),
         namespaces,
         loopback: network.mode == net::Mode::Own && engine::loopback(facts),
         landlock,

@@ -107,7 +107,7 @@ pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Network> {
         .hint("network.httpProxyPort and network.socksProxyPort move the proxies"));
     }
     Ok(Network {
-        listeners: if served { listeners(policy, run) } else { Vec::new() },
+        listeners: if served { listeners(policy, run, facts.engine) } else { Vec::new() },
         // The host's network is the command's: it binds the port itself.
         inbound: if served && !run.services_on_host { run.ports.clone() } else { Vec::new() },
         caller_proxy: caller_proxy(facts),
@@ -123,13 +123,14 @@ pub fn shares_host(policy: &Policy) -> bool {
 
 /// The proxies always listen, so that a refused program is told why. Names are only answered where some can be allowed, or
 /// to show who asks.
-fn listeners(policy: &Policy, run: &Run) -> Vec<Listener> {
+fn listeners(policy: &Policy, run: &Run, engine: Engine) -> Vec<Listener> {
     let (http, socks) = ports(&policy.network);
     let mut listeners = vec![
         Listener { purpose: Purpose::Http, port: http },
         Listener { purpose: Purpose::Socks, port: socks },
     ];
-    if answers_names(policy, run) {
+    // bubblewrap leaves no right to listen on port 53.
+    if answers_names(policy, run) && engine != Engine::Bwrap {
         listeners.push(Listener { purpose: Purpose::Dns, port: DNS_PORT });
         listeners.push(Listener { purpose: Purpose::DnsTcp, port: DNS_PORT });
     }
@@ -236,10 +237,14 @@ pub(super) fn notes(policy: &Policy, run: &Run, facts: &Facts, network: &Network
             "network.allowedDomains \"*\" shares the host's network: its loopback, the cloud's metadata address and raw sockets can be \
              reached, and deniedDomains binds only programs that go through the proxy",
         ));
+    } else if facts.engine == Engine::Bwrap && reaches_hosts(&policy.network) {
+        notes.push(degraded(
+            "inside bubblewrap fence can't answer name queries: only programs that use the proxies reach the allowed hosts",
+        ));
     } else if local_outbound(policy) && policy.network.allow_local_outbound_ports.is_empty() {
         notes.push(degraded(NO_PORTS));
     }
-    let opens = facts.engine == Engine::Native || matches!(network.mode, Mode::Brokered(_));
+    let opens = facts.engine != Engine::Landlock || matches!(network.mode, Mode::Brokered(_));
     if !policy.network.allow_unix_sockets.is_empty() && !opens {
         notes.push(degraded("network.allowUnixSockets has no effect here: that takes a mount namespace, or the filter's listener"));
     }

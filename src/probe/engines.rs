@@ -21,8 +21,10 @@ pub fn first(run: &Run, policy: &Policy, facts: &mut Facts, proxies: &mut Vec<Ow
     match run.engine {
         EngineChoice::Auto | EngineChoice::Native => Ok(()),
         EngineChoice::Landlock => use_landlock(run, policy, facts, proxies),
-        EngineChoice::Bwrap => Err(Failure::new("cannot use the engine bwrap: this build does not have it")
-            .hint("leave --engine out")),
+        EngineChoice::Bwrap => {
+            (facts.engine, facts.bwrap) = (Engine::Bwrap, host::bwrap());
+            Ok(())
+        }
     }
 }
 
@@ -51,15 +53,22 @@ pub fn next(
     }
     facts.tried.push(format!("engine {}: {failure}", facts.engine));
     match facts.engine {
-        Engine::Native => use_landlock(run, policy, facts, proxies),
-        Engine::Bwrap | Engine::Landlock => {
+        Engine::Native => match host::bwrap() {
+            None => use_landlock(run, policy, facts, proxies),
+            found => {
+                (facts.engine, facts.bwrap, facts.masked_proc) = (Engine::Bwrap, found, false);
+                Ok(())
+            }
+        },
+        Engine::Bwrap => use_landlock(run, policy, facts, proxies),
+        Engine::Landlock => {
             Err(Failure::new(format!("cannot make a sandbox on this host: {}", facts.tried.join("; "))))
         }
     }
 }
 
 fn use_landlock(run: &Run, policy: &Policy, facts: &mut Facts, proxies: &mut Vec<OwnedFd>) -> Result<()> {
-    facts.engine = Engine::Landlock;
+    (facts.engine, facts.bwrap) = (Engine::Landlock, None);
     host::look_for_landlock(facts, policy, run)?;
     // Where calls can be answered by fence, it makes the command's sockets and connects them to these.
     if facts.host_proxy.is_none() && matches!(facts.exec_listener, Some(Ok(_))) {

@@ -5,7 +5,7 @@ use super::{dir, git, walk};
 use crate::cli::{Command, Run, Shell};
 use crate::config::Policy;
 use crate::error::{Failure, Result};
-use crate::facts::{Descriptor, Entry, Facts, FileId, Found, Kind, Missing};
+use crate::facts::{Bwrap, Descriptor, Entry, Facts, FileId, Found, Kind, Missing};
 use crate::plan::watch::BARE;
 use crate::plan::{command, private, wanted};
 use crate::rules::glob;
@@ -167,6 +167,13 @@ pub fn on_path(name: &OsStr) -> Option<PathBuf> {
     }
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
     std::env::split_paths(&path).map(|directory| directory.join(name)).find(|file| executable(file))
+}
+
+/// bubblewrap, where it is on PATH.
+pub fn bwrap() -> Option<Bwrap> {
+    let path = on_path("bwrap".as_ref())?;
+    let stat = rustix::fs::stat(&path).ok()?;
+    Some(Bwrap { path, setuid: stat.st_uid == 0 && stat.st_mode & 0o4000 != 0 })
 }
 
 pub(super) fn executable(file: &Path) -> bool {

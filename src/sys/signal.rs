@@ -36,6 +36,28 @@ pub fn block_all() -> Mask {
     }
 }
 
+impl Mask {
+    /// Bit `n - 1` for signal `n`.
+    pub fn bits(&self) -> u64 {
+        // SAFETY: `self.0` is a whole signal set.
+        let has = |n: &i32| unsafe { libc::sigismember(&raw const self.0, *n) } == 1;
+        (1..=64).filter(has).fold(0, |bits, n| bits | 1 << (n - 1))
+    }
+
+    /// The other way round.
+    pub fn from_bits(bits: u64) -> Mask {
+        // SAFETY: sigemptyset makes the set whole; sigaddset refuses what is no signal.
+        unsafe {
+            let mut set = std::mem::zeroed();
+            libc::sigemptyset(&raw mut set);
+            for n in (1..=64).filter(|n| bits & 1 << (n - 1) != 0) {
+                libc::sigaddset(&raw mut set, n);
+            }
+            Mask(set)
+        }
+    }
+}
+
 /// Blocks SIGCHLD.
 pub fn block_children() {
     let set = of_children();

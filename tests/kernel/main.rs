@@ -10,6 +10,7 @@
 
 mod alone;
 mod broker;
+mod bwrap;
 mod exec_argv;
 mod exec_path;
 mod files;
