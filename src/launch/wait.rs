@@ -21,7 +21,11 @@ pub(super) fn until_end(
     supervisor: &mut Supervisor,
     built: &mut bool,
 ) -> Result<u8> {
-    let failed = |what: &str, e: Errno| Failure::new(format!("cannot {what}")).errno(e.raw_os_error());
+    let failed = |what: &str, e: Errno| {
+        // Nobody would watch it.
+        _ = signal::send(init, libc::SIGKILL);
+        Failure::new(format!("cannot {what}")).errno(e.raw_os_error())
+    };
     // A tracer's SIGCHLD goes to the whole process, so the supervisor's thread alone takes it, and all signals with it.
     let end = supervisor.judges().then(|| pidfd_open(init, PidfdFlags::empty())).transpose();
     let end = end.map_err(|e| failed("watch the sandbox's init", e))?;

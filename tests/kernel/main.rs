@@ -13,6 +13,7 @@ mod broker;
 mod bwrap;
 mod exec_argv;
 mod exec_path;
+mod exec_threats;
 mod files;
 mod git;
 mod guard;

@@ -16,6 +16,7 @@ fn a_denied_command_does_not_run_however_it_is_written() {
         let git = world.write("git", GIT);
         std::fs::set_permissions(&git, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         let ran = world.work().join("ran");
+        let argv = POLICY.replace("\"deny\"", "\"runtimeExecPolicy\": \"argv\", \"deny\"");
         for line in [
             "./git push",
             "./git -C . push",
@@ -44,9 +45,12 @@ fn a_denied_command_does_not_run_however_it_is_written() {
             let log = std::fs::read_to_string(&ran).unwrap_or_default();
             assert!(log.contains("push"), "outside: {line:?}: {log:?}");
             std::fs::remove_file(&ran).unwrap();
-            world.run(["-s", "policy.json", "-c", line]).status(126).says("matches \"git push\"");
-            world.fenced(POLICY, ["bash", "-c", line]).status(126).says("matches \"git push\"");
-            assert!(!ran.exists(), "{line:?}");
+            for policy in [POLICY, &argv] {
+                world.write("policy.json", policy);
+                world.run(["-s", "policy.json", "-c", line]).status(126).says("matches \"git push\"");
+                world.fenced(policy, ["bash", "-c", line]).status(126).says("matches \"git push\"");
+                assert!(!ran.exists(), "{line:?}");
+            }
         }
         for line in ["./git status", "echo git push", "true # ; ./git push", "cat <<'E'\n$(./git push)\nE"] {
             world.run(["-s", "policy.json", "-c", line]).ok();

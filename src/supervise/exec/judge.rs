@@ -67,8 +67,13 @@ pub(super) fn before(call: &Notification, policy: &Exec) -> Judged {
     let found = match resolve::find(call.tid, request.directory, &request.path, !request.no_follow) {
         Ok(found) => found,
         Err(errno @ (Errno::NOENT | Errno::NOTDIR | Errno::BADF)) => return Judged::Fails(errno),
-        // What only the caller can find is judged when it is there.
-        Err(_) => return Judged::Passes(expected(None)),
+        // What only the caller can find, if anybody, is judged when it is there.
+        Err(Errno::ACCESS | Errno::PERM | Errno::LOOP | Errno::NAMETOOLONG) => {
+            return Judged::Passes(expected(None));
+        }
+        Err(why) => {
+            return Judged::Denied(lost(&String::from_utf8_lossy(&request.path), &request.words, why));
+        }
     };
     let path = String::from_utf8_lossy(&request.path).into_owned();
     match judge(call.tid, &path, &found, &request.words, policy, 0) {
@@ -96,9 +101,16 @@ fn judge(tid: u32, path: &str, found: &Found, words: &[String], policy: &Exec, d
         return None;
     }
     if let Some(at) = loaded_program(&found.real, words) {
-        let program = &words[at];
-        let found = resolve::find(tid, libc::AT_FDCWD, program.as_bytes(), true).ok()?;
-        return judge(tid, program, &found, &words[at..], policy, depth + 1);
+        let (program, words) = (&words[at], &words[at..]);
+        if !program.contains('/') {
+            let cause = "a dynamic loader looks for it where libraries are; write its path";
+            return Some(Denial::for_cause(program, words, cause));
+        }
+        return match resolve::find(tid, libc::AT_FDCWD, program.as_bytes(), true) {
+            Ok(found) => judge(tid, program, &found, words, policy, depth + 1),
+            Err(Errno::NOENT | Errno::NOTDIR) => None,
+            Err(why) => Some(lost(program, words, why)),
+        };
     }
     let Some(head) = found.head() else {
         // Nobody may look into a process of such a file either.
@@ -110,7 +122,11 @@ fn judge(tid: u32, path: &str, found: &Found, words: &[String], policy: &Exec, d
     };
     let (program, argument) = interpreter(&head)?;
     let program = String::from_utf8_lossy(&program).into_owned();
-    let found = resolve::find(tid, libc::AT_FDCWD, program.as_bytes(), true).ok()?;
+    let found = match resolve::find(tid, libc::AT_FDCWD, program.as_bytes(), true) {
+        Ok(found) => found,
+        Err(Errno::NOENT | Errno::NOTDIR) => return None,
+        Err(why) => return Some(lost(&program, words, why)),
+    };
     let argument = argument.map(|argument| String::from_utf8_lossy(&argument).into_owned());
     let words: Vec<String> = std::iter::once(program.clone())
         .chain(argument)
@@ -118,6 +134,12 @@ fn judge(tid: u32, path: &str, found: &Found, words: &[String], policy: &Exec, d
         .chain(words.iter().skip(1).cloned())
         .collect();
     judge(tid, &program, &found, &words, policy, depth + 1)
+}
+
+/// A file that could not be looked at.
+fn lost(path: &str, words: &[String], why: Errno) -> Denial {
+    let why = crate::error::describe(why.raw_os_error());
+    Denial::for_cause(path, words, format!("its file can't be found ({why})"))
 }
 
 /// Judges the program that is in place: it must be the file that was judged, with the words that were judged; or an
@@ -151,6 +173,9 @@ pub(super) fn after(tid: u32, expected: &Expected, policy: &Exec) -> Option<Deni
     }
     if !(expected.file.is_none() && same_words || interprets(&argv, expected)) {
         return forged("it is not what was asked for: file or arguments were changed after the verdict");
+    }
+    if expected.file.is_none() && loaded_program(&real, &words).is_some() {
+        return forged("what the dynamic loader runs was not judged");
     }
     let names = policy.files.get(&file);
     refusal(&policy.rules, &Attempt { path: &real, real: &real, names, words: &words })
