@@ -95,6 +95,13 @@ s = socket.create_connection(('127.0.0.1', proxy()))
 print(call('connect', s.fileno(), struct.pack('=H14x', 0), 16), tried(s.listen))
 print(tried(lambda: socket.socket().sendto(b'x', 0x20000000, ('127.0.0.1', proxy()))))
 print(socket.if_nameindex() != [])";
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = server.local_addr().unwrap().port().to_string();
+        let control = "
+print(tried(lambda: socket.socket(2, 2, 0)), tried(lambda: socket.socket(1, 2, 0)), tried(socket.socket().listen))
+s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))
+print(call('connect', s.fileno(), struct.pack('=H14x', 0), 16), tried(s.listen))";
+        assert_eq!(outside(world, control, &[&port]).ok().out, "ok ok ok\nok ok\n");
         let none = "EAFNOSUPPORT ".repeat(8);
         let ran = inside(world, WRITABLE, script, &[]).ok();
         assert_eq!(
