@@ -84,7 +84,7 @@ pub struct Facts {
     pub sockets: Vec<PathBuf>,
     /// Directories that git does not take for a repository, and what they lack of what would make them one.
     pub not_bare: Vec<(PathBuf, Vec<&'static str>)>,
-    /// The working directory lies in a git work tree whose top is a directory above.
+    /// The working directory lies in a git work tree whose top is a directory above, or in a bare repository.
     pub inside_repository: bool,
     /// fence's own directory of the user's state, where it could be made.
     pub state: Option<PathBuf>,
@@ -227,12 +227,14 @@ pub struct Repository {
     pub git_dir: PathBuf,
     /// The directory that linked work trees share; equal to `git_dir` otherwise.
     pub common_dir: PathBuf,
-    /// `.git` is a file whose repository points back at this work tree: it is a linked work tree for sure.
+    /// `.git` is a file whose repository points back at this work tree: it is a linked work tree or a submodule for sure.
     pub linked: bool,
     /// Files and directories that make git run code: kept read-only.
     pub protect: Vec<PathBuf>,
     /// Paths that would make git run code if they existed.
     pub absent: Vec<PathBuf>,
+    /// `config` files of modules, protected too: git rewrites them in daily work, so the command gets copies.
+    pub modules: Vec<PathBuf>,
 }
 
 impl Facts {

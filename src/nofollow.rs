@@ -2,8 +2,14 @@
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2};
 use rustix::io::Errno;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path};
+
+/// What is read of a file at most.
+const MOST_TEXT: u64 = 1024 * 1024;
 
 const HANDLE: OFlags = OFlags::PATH.union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
 
@@ -66,4 +72,13 @@ pub(crate) fn make_directories(root: BorrowedFd<'_>, path: &Path, mode: u32) -> 
         }
     }
     Ok(())
+}
+
+/// The text of a regular file of moderate length.
+pub(crate) fn text_below(directory: BorrowedFd<'_>, name: &OsStr) -> Option<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = openat(directory, name, flags, Mode::empty()).ok()?;
+    let regular = FileType::from_raw_mode(fstat(&file).ok()?.st_mode) == FileType::RegularFile;
+    let mut text = Vec::new();
+    (regular && File::from(file).take(MOST_TEXT).read_to_end(&mut text).is_ok()).then_some(text)
 }

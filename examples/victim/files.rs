@@ -33,21 +33,7 @@ pub(crate) const ACTS: &[Act] = &[
     ("rmdir", "PATH", |a| Ok(fs::remove_dir(&a[0])?)),
     ("unlink", "PATH", |a| Ok(fs::remove_file(&a[0])?)),
     ("rename", "FROM TO", |a| Ok(fs::rename(&a[0], &a[1])?)),
-    ("exchange", "ONE OTHER", |a| {
-        let (one, other) = (c_string(&a[0]), c_string(&a[1]));
-        // SAFETY: both paths are C strings that outlive the call.
-        check(unsafe {
-            libc::syscall(
-                libc::SYS_renameat2,
-                libc::AT_FDCWD,
-                one.as_ptr(),
-                libc::AT_FDCWD,
-                other.as_ptr(),
-                2,
-            )
-        })
-        .map(drop)
-    }),
+    ("exchange", "ONE OTHER", |a| exchange(&a[0], &a[1])),
     ("truncate", "PATH", |a| {
         let path = c_string(&a[0]);
         // SAFETY: a C string that outlives the call.
@@ -163,4 +149,13 @@ fn opens(path: &Path) -> bool {
     let opened: Result<_, Errno> =
         OpenOptions::new().write(true).custom_flags(flags).open(path).map_err(Errno::from);
     opened.is_ok()
+}
+
+pub(crate) fn exchange(one: &str, other: &str) -> Outcome {
+    let (one, other) = (c_string(one), c_string(other));
+    // SAFETY: both paths are C strings that outlive the call.
+    check(unsafe {
+        libc::syscall(libc::SYS_renameat2, libc::AT_FDCWD, one.as_ptr(), libc::AT_FDCWD, other.as_ptr(), 2)
+    })
+    .map(drop)
 }

@@ -14,6 +14,7 @@ mod files;
 mod filter;
 mod ipc;
 mod processes;
+mod races;
 
 use errno::Errno;
 use std::process::ExitCode;
@@ -25,7 +26,8 @@ type Act = (&'static str, &'static str, fn(&[String]) -> Outcome);
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args_os().skip(1).map(|w| w.to_string_lossy().into_owned()).collect();
-    let tables = [files::ACTS, calls::ACTS, processes::ACTS, ipc::ACTS, filter::ACTS, exec::ACTS];
+    let tables =
+        [files::ACTS, calls::ACTS, processes::ACTS, ipc::ACTS, filter::ACTS, exec::ACTS, races::ACTS];
     let mut acts = tables.into_iter().flatten();
     let Some((name, args)) = words.split_first() else {
         acts.for_each(|(name, usage, _)| println!("{name} {usage}"));

@@ -13,6 +13,7 @@ use crate::plan::{self, Note, Plan, Watch, Weight};
 use crate::probe::{engines, host};
 use crate::rules::command;
 use crate::supervise;
+use crate::sys::time::Stamp;
 use crate::tables::syscalls::Arch;
 use crate::trace::Steps;
 use std::os::fd::OwnedFd;
@@ -35,11 +36,12 @@ struct Prepared {
 /// fence could not start it, or policy denies it.
 pub fn run(run: &Run, arguments: usize) -> Result<u8> {
     let mut steps = Steps::new("parent");
+    let begun = run.monitor.then(Stamp::now);
     let log = Arc::new(Log::open(run)?);
     let mut prepared = prepare(run, &log, &mut steps)?;
     let mut said = Vec::new();
     loop {
-        let answer = attempt(run, &mut prepared, arguments, &log, &mut said, steps);
+        let answer = attempt(run, &mut prepared, arguments, &log, &mut said, begun, steps);
         match answer {
             Err(failure) if failure.lacks.is_some() => {
                 engines::next(run, &prepared.policy, &mut prepared.facts, &mut prepared.proxies, failure)?;
@@ -57,13 +59,15 @@ pub fn run(run: &Run, arguments: usize) -> Result<u8> {
     }
 }
 
-/// One engine's plan, launched. Notes that were `said` for another engine are not repeated.
+/// One engine's plan, launched. Notes that were `said` for another engine are not repeated. When the run has `begun` is known
+/// where somebody wants to hear what it left.
 fn attempt(
     run: &Run,
     prepared: &mut Prepared,
     arguments: usize,
     log: &Arc<Log>,
     said: &mut Vec<String>,
+    begun: Option<Stamp>,
     mut steps: Steps,
 ) -> Result<u8> {
     let plan = plan::plan(&prepared.policy, run, &prepared.facts)?;
@@ -83,7 +87,11 @@ fn attempt(
     let watch = (plan.watch != Watch::Nothing)
         .then(|| supervise::watch::Watch::new(Advisor::new(&plan), log.clone(), None));
     let host = Host { proxies, monitor: prepared.monitor.take(), watch, log: log.clone() };
-    carry_out(&plan, host, arguments, steps)
+    let status = carry_out(&plan, host, arguments, steps)?;
+    if let Some(begun) = begun {
+        guard::report(&prepared.policy, &prepared.facts, &plan, begun, log);
+    }
+    Ok(status)
 }
 
 /// Runs the plan's command; its exit status.

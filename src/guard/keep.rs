@@ -12,7 +12,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Attempts for one mount that others keep pulling away.
 const MOST_ROUNDS: usize = 100;
@@ -55,13 +55,18 @@ impl<'p> Keeper<'p> {
         self.table.as_fd()
     }
 
-    /// Makes again what is missing. Parents come before children, as in the plan.
-    pub(super) fn check(&mut self) -> Result<Found> {
+    /// What the command made of a copy.
+    pub(super) fn copied(&self, at: &Path) -> Option<Vec<u8>> {
+        self.tree.copied(at)
+    }
+
+    /// Makes again what is missing, but where `others` see to it. Parents come before children, as in the plan.
+    pub(super) fn check(&mut self, others: &dyn Fn(&Path) -> bool) -> Result<Found> {
         let mut found = Found::default();
         for _ in 0..MOST_ROUNDS {
             found.gone.clear();
             let (before, mut points) = (found.again.len(), None);
-            for (row, path) in &self.rows {
+            for (row, path) in self.rows.iter().filter(|(_, path)| !others(path)) {
                 let cover = match self.tree.cover(row, path)? {
                     Cover::Unknown => {
                         if points.is_none() {

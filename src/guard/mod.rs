@@ -4,9 +4,11 @@
 //! stopped (Ctrl-Z) or killed.
 
 mod keep;
+mod left;
 mod quarantine;
 mod watch;
 
+pub use left::report;
 pub use quarantine::prepare;
 
 use crate::error::{Failure, Result, STATUS_FENCE};
@@ -146,7 +148,7 @@ fn guard(plan: &Plan, log: &Log, ends: &Ends) -> Result<()> {
             break;
         }
         if let Some(keeper) = &mut keeper {
-            let found = keeper.check()?;
+            let found = keeper.check(&|path| watcher.takes(path))?;
             found.again.iter().for_each(|path| watcher.listen(path));
             found.gone.into_iter().for_each(|path| watcher.is_gone(path));
         }
@@ -159,9 +161,31 @@ fn guard(plan: &Plan, log: &Log, ends: &Ends) -> Result<()> {
         }
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
+    if let Some(keeper) = &keeper {
+        say_what_is_lost(plan, keeper, &watcher, log);
+    }
     watcher.end(log)?;
     record.into_iter().for_each(Record::remove);
     Ok(())
+}
+
+/// Copies of configurations end with the run. git writes `worktree` anew in daily work: that is no change.
+fn say_what_is_lost(plan: &Plan, keeper: &Keeper<'_>, watcher: &Watcher<'_>, log: &Log) {
+    let says = |text: Vec<u8>| -> Vec<Vec<u8>> {
+        let lines = text.split(|b| *b == b'\n').map(<[u8]>::trim_ascii);
+        lines.filter(|line| !line.starts_with(b"worktree")).map(<[u8]>::to_vec).collect()
+    };
+    let changed = plan.mounts.iter().find_map(|row| match row {
+        Mount::Copy { of, at } => {
+            let (before, now) = (watcher.text(of)?, keeper.copied(at)?);
+            (says(before) != says(now)).then_some(of)
+        }
+        _ => None,
+    });
+    if let Some(path) = changed {
+        let path = path.display();
+        log.warn(&format!("{path} was changed for the command alone; filesystem.allowGitConfig opens it"));
+    }
 }
 
 /// Whether a process has ended. When fence was killed, who takes its children may leave them unreaped for long.

@@ -7,6 +7,7 @@ use super::quarantine::Quarantine;
 use crate::error::{Failure, Result};
 use crate::log::Log;
 use crate::map::{Map, Set};
+use crate::nofollow::text_below;
 use crate::plan::watch::{BARE, Then, Watched};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstat, openat, statat};
 use std::ffi::OsStr;
@@ -87,6 +88,11 @@ impl<'p> Watcher<'p> {
             self.locked |= self.identity(&lock).is_some();
         }
         Ok(())
+    }
+
+    /// What stands at `path` is moved aside: it must not be covered, or it could not be moved.
+    pub(super) fn takes(&self, path: &Path) -> bool {
+        self.gone.contains_key(path) && self.watched.iter().any(|w| w.there && w.path == path)
     }
 
     /// The host removed something that a mount stood over: when it comes back, nobody can say who made it.
@@ -175,6 +181,11 @@ impl<'p> Watcher<'p> {
             }
             path = parent;
         }
+    }
+
+    /// The text of a file of the host's.
+    pub(super) fn text(&self, path: &Path) -> Option<Vec<u8>> {
+        text_below(self.quarantine.host(path.parent()?).ok()?.as_fd(), path.file_name()?)
     }
 
     fn identity(&self, path: &Path) -> Option<(u64, u64)> {

@@ -101,6 +101,8 @@ impl<'a> Words<'a> {
             }
             Mount::Seal(at) => self.push(&["--remount-ro"], &[at]),
             Mount::ReadOnlyPart(at) => self.push(&["--ro-bind-try"], &[at, at]),
+            // Of a copy bubblewrap knows nothing: the file is read-only.
+            Mount::Copy { of, .. } => self.push(&["--ro-bind-try"], &[of, of]),
             // `check` refused it.
             Mount::KeepLink(_) => {}
         }

@@ -113,6 +113,8 @@ pub struct Rules {
     pub watched: Vec<Watched>,
     /// Directories that must keep their places for these.
     pub held: Vec<PathBuf>,
+    /// Protected files that the command gets a copy of, which it may write.
+    pub copied: Vec<PathBuf>,
 }
 
 impl Rules {
@@ -352,9 +354,9 @@ impl Builder<'_> {
         for found in self.allowed(&self.policy.filesystem.allow_write, "filesystem.allowWrite") {
             self.allow(&found, Place::Write, "filesystem.allowWrite");
         }
-        // A linked work tree keeps its index and branches in the repository it belongs to; git can't commit without.
+        // A linked work tree and a submodule keep index and branches in the repository they belong to; git can't commit without.
         for repository in self.facts.git.iter().filter(|r| r.linked) {
-            if self.is_writable(&repository.work_tree) {
+            if self.is_writable(&repository.work_tree) && !self.is_writable(&repository.common_dir) {
                 let common = Found {
                     real: repository.common_dir.clone(),
                     kind: Kind::Directory,
@@ -417,6 +419,9 @@ impl Builder<'_> {
                 self.put(&found, Place::Deny, pinned);
             }
         }
+        let modules = facts.git.iter().flat_map(|repository| &repository.modules);
+        let config = modules.filter_map(|path| facts.at(path)).filter(|found| found.kind == Kind::File);
+        self.rules.copied = config.map(|found| found.real.clone()).collect();
         // `.git` may be a link to what is protected.
         for repository in &facts.git {
             if let Some(found) = facts.at(repository.work_tree.join(".git")) {

@@ -74,6 +74,13 @@ pub enum Mount {
     },
     /// A symbolic link bound on itself: a mount point can't be replaced.
     KeepLink(PathBuf),
+    /// A symbolic link to a copy over a protected file: who replaces or writes the file does that to the copy.
+    Copy {
+        /// The file.
+        of: PathBuf,
+        /// The copy's own directory, inside a file system in memory.
+        at: PathBuf,
+    },
     /// Makes a mount that was filled read-only.
     Seal(PathBuf),
     /// A part of a fresh file system, bound on itself read-only.
@@ -85,9 +92,11 @@ impl Mount {
     pub fn protects(&self) -> Option<&Path> {
         let path = match self {
             Mount::Bind { to, may_be_gone: true, .. } => to,
-            Mount::MaskDirectory(at) | Mount::MaskFile(at) | Mount::MaskSocket(at) | Mount::KeepLink(at) => {
-                at
-            }
+            Mount::MaskDirectory(at)
+            | Mount::MaskFile(at)
+            | Mount::MaskSocket(at)
+            | Mount::KeepLink(at)
+            | Mount::Copy { of: at, .. } => at,
             _ => return None,
         };
         let own = ["/dev", "/proc", "/sys"].iter().any(|top| path.starts_with(top));
@@ -161,7 +170,34 @@ pub fn table(rules: &Rules) -> Vec<Mount> {
             *mount = Mount::MaskSocket(std::mem::take(at));
         }
     }
+    copies(rules, &mut table.mounts);
     table.mounts
+}
+
+/// The copies come last: the file system that they are made in has to be there.
+fn copies(rules: &Rules, mounts: &mut Vec<Mount>) {
+    let Some(dir) = own_directory(mounts).filter(|_| !rules.copied.is_empty()) else { return };
+    let is_copied = |mount: &mut Mount| match mount {
+        Mount::Bind { to, read_only: true, may_be_gone: true, .. } => {
+            rules.copied.contains(to) && !rules.named.contains_key(to)
+        }
+        _ => false,
+    };
+    let copied: Vec<Mount> = mounts.extract_if(.., is_copied).collect();
+    for (n, of) in copied.iter().filter_map(Mount::protects).enumerate() {
+        let at = Path::new(dir).join(format!("fence-config-{n}"));
+        mounts.push(Mount::Copy { of: of.to_path_buf(), at });
+    }
+}
+
+/// A directory of the sandbox's own that the command may write to, for fence's own files.
+pub(super) fn own_directory(mounts: &[Mount]) -> Option<&'static str> {
+    let own = |dir: &&str| {
+        let sealed = |m: &Mount| matches!(m, Mount::Seal(at) if at == Path::new(dir));
+        let is = |m: &Mount| matches!(m, Mount::Tmpfs { to, read_only: false, .. } if to == Path::new(dir));
+        mounts.iter().any(is) && !mounts.iter().any(sealed)
+    };
+    ["/run", "/dev/shm", "/tmp"].into_iter().find(own)
 }
 
 /// Every directory between a writable place and a pinned rule below it becomes a mount of its own: a mount point can't

@@ -206,11 +206,7 @@ pub(super) fn resolver(network: &Network, facts: &Facts, rules: &Rules, mounts: 
     let masked = |path: &Path| rules.places.get(path).is_some_and(|rule| rule.place == Place::Mask);
     let file = facts.at("/etc/resolv.conf").filter(|found| found.kind == Kind::File && !masked(&found.real));
     let (true, Some(file)) = (asks, file) else { return };
-    let own = |dir: &&&str| {
-        let is = |m: &Mount| matches!(m, Mount::Tmpfs { to, read_only: false, .. } if to == Path::new(**dir));
-        mounts.iter().any(is)
-    };
-    let Some(dir) = ["/run", "/dev/shm", "/tmp"].iter().find(own) else { return };
+    let Some(dir) = super::mounts::own_directory(mounts) else { return };
     let text = "# fence answers for the hosts that the policy allows\nnameserver 127.0.0.1\n";
     let at = Path::new(dir).join("fence-resolv.conf");
     mounts.push(Mount::Text { text, at, over: file.real.clone() });

@@ -186,6 +186,7 @@ pub fn line(mount: &Mount) -> String {
         Mount::Text { over, .. } => format!("own text    {}", over.display()),
         Mount::Link { at, text } => format!("link        {} -> {}", at.display(), text.display()),
         Mount::KeepLink(at) => format!("kept link   {}", at.display()),
+        Mount::Copy { of, .. } => format!("own copy    {}", of.display()),
         Mount::Seal(at) | Mount::ReadOnlyPart(at) => format!("read-only   {}", at.display()),
     }
 }

@@ -62,17 +62,13 @@ pub fn watch(policy: &Policy, facts: &Facts, rules: &mut Rules) -> Vec<Watched> 
     for base in bases(facts, rules) {
         protected::names(Where::Everywhere).for_each(|name| missing(base.join(name), Then::Report, None));
     }
-    let here = |path: &PathBuf, there: &Path| Missing {
-        real: path.clone(),
-        there: there.to_path_buf(),
-        links: Vec::new(),
-    };
     for path in facts.git.iter().flat_map(|repository| &repository.absent) {
-        all.push((here(path, path.parent().unwrap_or(path)), Then::Aside, None));
+        missing(path.clone(), Then::Aside, None);
     }
     for (base, lacks) in &facts.not_bare {
         let allow = "make repositories in directories of their own";
-        all.push((here(base, base), Then::Bare(lacks.clone()), Some(allow)));
+        let here = Missing { real: base.clone(), there: base.clone(), links: Vec::new() };
+        all.push((here, Then::Bare(lacks.clone()), Some(allow)));
     }
     let mut watched: Vec<Watched> = protected_now(policy, facts);
     watched.retain(|w| rules.places.get(&w.path).is_some_and(|rule| matches!(rule.place, Place::Deny)));

@@ -11,6 +11,7 @@ use rustix::fs::{Mode, OFlags};
 use std::ffi::OsStr;
 use std::fs::{File, FileType};
 use std::io::{ErrorKind, Read};
+use std::iter::Peekable;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -24,15 +25,16 @@ const MOST_DIRECTORIES: usize = 10_000;
 const DEEPEST: usize = 32;
 /// `gitdir: PATH`, `commondir`: a path and a few words.
 const LONGEST_REFERENCE: u64 = 8 * 1024;
-/// A module's `config`.
+/// A `config`.
 const LONGEST_CONFIG: u64 = 1024 * 1024;
+/// How deep configurations may include each other, as git has it.
+const DEEPEST_INCLUDE: usize = 10;
 
 /// The repository whose work tree, or bare repository, `top` is; `git_config`: the user lets its configuration be
-/// written. Some of `protect` may be symbolic links.
-pub fn look(top: &Path, git_config: bool) -> Result<Option<Repository>> {
+/// written. `home` is where `~` leads. Some of `protect` may be symbolic links.
+pub fn look(top: &Path, home: Option<&Path>, git_config: bool) -> Result<Option<Repository>> {
     let dot_git = top.join(".git");
-    let mut search =
-        Search { git_config, dirs: Set::new(), protect: Set::new(), absent: Set::new(), looked: 0 };
+    let mut search = Search { git_config, home, ..Search::default() };
     let git_dir = match kind(&dot_git) {
         Some(kind) if kind.is_file() => {
             search.protect.add(dot_git.clone());
@@ -48,11 +50,24 @@ pub fn look(top: &Path, git_config: bool) -> Result<Option<Repository>> {
     let Some(git_dir) = directory(&git_dir) else { return Ok(Some(broken(top, search))) };
     let common_dir = common_dir(&git_dir)?;
     let linked = is_linked(&dot_git, &git_dir, &common_dir)?;
+    search.users_own();
+    search.tops.extend([top.to_path_buf(), git_dir.clone(), common_dir.clone()]);
+    search.tops.extend(common_dir.parent().filter(|_| common_dir.ends_with(".git")).map(Path::to_path_buf));
     search.git_dir(&git_dir, 0)?;
     search.git_dir(&common_dir, 0)?;
-    let protect = search.protect.into_keys().collect();
-    let absent = search.absent.into_keys().collect();
-    Ok(Some(Repository { work_tree: top.to_path_buf(), git_dir, common_dir, linked, protect, absent }))
+    let hooks: Vec<Vec<u8>> = search.everywhere.iter().chain(&search.hooks).cloned().collect();
+    for base in std::mem::take(&mut search.tops) {
+        search.hook_directories(&hooks, &base);
+    }
+    Ok(Some(Repository {
+        work_tree: top.to_path_buf(),
+        git_dir,
+        common_dir,
+        linked,
+        protect: search.protect.into_keys().collect(),
+        absent: search.absent.into_keys().collect(),
+        modules: search.modules,
+    }))
 }
 
 /// A `.git` that leads nowhere: git refuses it, and nothing but the reference itself can be protected.
@@ -64,7 +79,7 @@ fn broken(top: &Path, search: Search) -> Repository {
         common_dir: nowhere,
         linked: false,
         protect: search.protect.into_keys().collect(),
-        absent: Vec::new(),
+        ..Repository::default()
     }
 }
 
@@ -80,13 +95,18 @@ fn common_dir(git_dir: &Path) -> Result<PathBuf> {
     Ok(named.and_then(|path| directory(&path)).unwrap_or_else(|| git_dir.to_path_buf()))
 }
 
-/// The common directory of a linked work tree has to be writable for `git commit`, so a hostile `.git` must not be able to
-/// name any repository of the host: the repository itself has to have this work tree in its list.
+/// The common directory of a linked work tree, and a submodule's git directory, have to be writable for `git commit`, so a
+/// hostile `.git` must not be able to name any repository of the host: the repository itself has to have this work tree in
+/// its list, or in its configuration.
 fn is_linked(dot_git: &Path, git_dir: &Path, common_dir: &Path) -> Result<bool> {
-    let listed =
-        directory(&common_dir.join("worktrees")).is_some_and(|list| git_dir.parent() == Some(list.as_path()));
-    let is_file = kind(dot_git).is_some_and(|kind| kind.is_file());
-    if !listed || !is_file {
+    if !kind(dot_git).is_some_and(|kind| kind.is_file()) {
+        return Ok(false);
+    }
+    if git_dir == common_dir {
+        let named = work_tree(git_dir)?.and_then(|path| directory(&path));
+        return Ok(named.is_some() && named.as_deref() == dot_git.parent());
+    }
+    if directory(&common_dir.join("worktrees")).as_deref() != git_dir.parent() {
         return Ok(false);
     }
     let back = reference(&git_dir.join("gitdir"), "")?;
@@ -94,35 +114,105 @@ fn is_linked(dot_git: &Path, git_dir: &Path, common_dir: &Path) -> Result<bool> 
     Ok(back.is_some() && back == here)
 }
 
-struct Search {
+#[derive(Default)]
+struct Search<'h> {
     git_config: bool,
+    home: Option<&'h Path>,
     /// Directories that were looked at, canonical.
     dirs: Set<PathBuf>,
     protect: Set<PathBuf>,
     absent: Set<PathBuf>,
+    /// `config` files of modules.
+    modules: Vec<PathBuf>,
+    /// Values of core.hooksPath: the user's own and the machine's, and those of the repository at hand.
+    everywhere: Vec<Vec<u8>>,
+    hooks: Vec<Vec<u8>>,
+    /// What those may be relative to.
+    tops: Vec<PathBuf>,
     looked: usize,
 }
 
-impl Search {
+impl Search<'_> {
     /// What counts in a git directory, its modules and its linked work trees.
     fn git_dir(&mut self, dir: &Path, depth: usize) -> Result<()> {
         if !self.dirs.add(dir.to_path_buf()) {
             return Ok(());
         }
-        let names = OBEYED.iter().chain(CONFIGURATION.iter().filter(|_| !self.git_config));
-        for path in names.map(|name| dir.join(name)) {
-            let list = if kind(&path).is_some() { &mut self.protect } else { &mut self.absent };
-            list.add(path);
+        OBEYED.iter().for_each(|name| self.obeyed(dir.join(name)));
+        for path in CONFIGURATION.map(|name| dir.join(name)) {
+            let hooks = self.configuration(&path, 0)?;
+            self.hooks.extend(hooks);
+            if !self.git_config {
+                self.obeyed(path);
+            }
         }
         self.modules(&dir.join("modules"), depth + 1)?;
         for worktree in self.children(&dir.join("worktrees"))? {
             // The `.git` of a linked work tree, which says where its git directory is.
             if let Some(dot_git) = reference(&worktree.join("gitdir"), "")? {
                 self.reference_file(&dot_git);
+                self.tops.extend(dot_git.parent().map(Path::to_path_buf));
             }
             self.git_dir(&worktree, depth + 1)?;
         }
         Ok(())
+    }
+
+    /// What git obeys, there or not.
+    fn obeyed(&mut self, path: PathBuf) {
+        let list = if kind(&path).is_some() { &mut self.protect } else { &mut self.absent };
+        list.add(path);
+    }
+
+    /// The values of core.hooksPath in a configuration; what that includes is protected, for git obeys it too. Sections are
+    /// not looked at: what is protected without need does little harm.
+    fn configuration(&mut self, file: &Path, depth: usize) -> Result<Vec<Vec<u8>>> {
+        let Some(text) = read(file, LONGEST_CONFIG)?.filter(|_| depth <= DEEPEST_INCLUDE) else {
+            return Ok(Vec::new());
+        };
+        let (mut hooks, mut included) = (Vec::new(), Vec::new());
+        values(&text, |key, value| match key {
+            b"hookspath" => hooks.push(value),
+            b"path" => included.push(value),
+            _ => {}
+        });
+        for value in included {
+            let path = self.expand(&value, file.parent().unwrap_or(file));
+            if !kind(&path).is_some_and(|kind| kind.is_dir()) {
+                hooks.extend(self.configuration(&path, depth + 1)?);
+                self.obeyed(path);
+            }
+        }
+        Ok(hooks)
+    }
+
+    /// The configurations of the user and of the machine. What can't be read there does not count for git either.
+    fn users_own(&mut self) {
+        let config = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+        let config = config.or_else(|| Some(self.home?.join(".config")));
+        let own = self.home.map(|home| home.join(".gitconfig"));
+        let all = [own, config.map(|dir| dir.join("git/config")), Some("/etc/gitconfig".into())];
+        for file in all.into_iter().flatten() {
+            let hooks = self.configuration(&file, 0).unwrap_or_default();
+            self.everywhere.extend(hooks);
+        }
+    }
+
+    /// Directories that are git's hooks where it runs in `base`.
+    fn hook_directories(&mut self, values: &[Vec<u8>], base: &Path) {
+        for value in values.iter().filter(|value| !value.is_empty()) {
+            let path = self.expand(value, base);
+            if !kind(&path).is_some_and(|kind| kind.is_file()) {
+                self.obeyed(path);
+            }
+        }
+    }
+
+    fn expand(&self, value: &[u8], base: &Path) -> PathBuf {
+        match (value.strip_prefix(b"~/"), self.home) {
+            (Some(rest), Some(home)) => home.join(OsStr::from_bytes(rest)),
+            _ => base.join(OsStr::from_bytes(value)),
+        }
     }
 
     /// Modules have names with slashes, so a directory below `modules` may be one, or lead to some. A link is followed to a
@@ -134,10 +224,16 @@ impl Search {
         }
         for child in self.children(&dir)? {
             if is_git_dir(&child) {
+                let around = std::mem::take(&mut self.hooks);
                 self.git_dir(&child, depth)?;
+                let own = std::mem::replace(&mut self.hooks, around);
+                let hooks: Vec<Vec<u8>> = self.everywhere.iter().cloned().chain(own).collect();
+                self.hook_directories(&hooks, &child);
                 if let Some(work_tree) = work_tree(&child)? {
                     self.reference_file(&work_tree.join(".git"));
+                    self.hook_directories(&hooks, &work_tree);
                 }
+                self.modules.push(child.join("config"));
             } else if child.starts_with(&dir) {
                 self.modules(&child, depth + 1)?;
             }
@@ -179,15 +275,70 @@ impl Search {
 /// The work tree that a module's configuration names.
 fn work_tree(git_dir: &Path) -> Result<Option<PathBuf>> {
     let Some(text) = read(&git_dir.join("config"), LONGEST_CONFIG)? else { return Ok(None) };
-    let mut values = text.split(|b| *b == b'\n').filter_map(|line| {
-        let (key, value) = line.split_at_checked(line.iter().position(|b| *b == b'=')?)?;
-        key.trim_ascii().eq_ignore_ascii_case(b"worktree").then(|| unquote(value[1..].trim_ascii()))
+    let mut last = None;
+    values(&text, |key, value| {
+        if key == b"worktree" {
+            last = Some(git_dir.join(OsStr::from_bytes(&value)));
+        }
     });
-    Ok(values.next_back().map(|value| git_dir.join(OsStr::from_bytes(value))))
+    Ok(last)
 }
 
-fn unquote(value: &[u8]) -> &[u8] {
-    value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value)
+/// Each key of a configuration, in lower case and without its section, with its value.
+fn values(text: &[u8], mut each: impl FnMut(&[u8], Vec<u8>)) {
+    let mut rest = text.iter().copied().peekable();
+    let mut key = Vec::new();
+    while let Some(byte) = rest.next() {
+        match byte {
+            b'[' => {
+                // A section's name in quotes may hold a bracket.
+                let mut quoted = false;
+                while let Some(byte) = rest.next_if(|b| *b != b'\n') {
+                    match byte {
+                        b'\\' => _ = rest.next(),
+                        b'"' => quoted = !quoted,
+                        b']' if !quoted => break,
+                        _ => {}
+                    }
+                }
+            }
+            b'#' | b';' => while rest.next_if(|b| *b != b'\n').is_some() {},
+            b'=' => each(&std::mem::take(&mut key), value(&mut rest)),
+            b'\n' => key.clear(),
+            byte if byte.is_ascii_whitespace() => {}
+            byte => key.push(byte.to_ascii_lowercase()),
+        }
+    }
+}
+
+/// A value up to the end of its line, without quotes, escapes, comment, and blanks around.
+fn value(rest: &mut Peekable<impl Iterator<Item = u8>>) -> Vec<u8> {
+    let (mut value, mut length, mut quoted) = (Vec::new(), 0, false);
+    while let Some(byte) = rest.next_if(|b| *b != b'\n') {
+        match byte {
+            b'"' => quoted = !quoted,
+            b'\\' => match rest.next() {
+                // The line goes on in the next one.
+                Some(b'\n') | None => continue,
+                Some(b'n') => value.push(b'\n'),
+                Some(b't') => value.push(b'\t'),
+                Some(byte) => value.push(byte),
+            },
+            b'#' | b';' if !quoted => while rest.next_if(|b| *b != b'\n').is_some() {},
+            byte if !quoted && byte.is_ascii_whitespace() => {
+                if !value.is_empty() {
+                    value.push(byte);
+                }
+                continue;
+            }
+            byte => value.push(byte),
+        }
+        if byte != b'#' && byte != b';' || quoted {
+            length = value.len();
+        }
+    }
+    value.truncate(length);
+    value
 }
 
 /// The path that a file of one line names, relative to the file's directory.
@@ -267,7 +418,7 @@ mod tests {
     }
 
     fn look_at(temp: &Temp, top: &str) -> (Repository, Vec<String>) {
-        let repository = look(&temp.0.join(top), false).unwrap().unwrap();
+        let repository = look(&temp.0.join(top), None, false).unwrap().unwrap();
         let protect = temp.relative(&repository.protect);
         (repository, protect)
     }
@@ -280,9 +431,9 @@ mod tests {
         let (repository, protect) = look_at(&temp, "w");
         assert_eq!(protect, ["w/.git/commondir", "w/.git/config", "w/.git/hooks"]);
         assert_eq!((&repository.git_dir, repository.linked), (&repository.common_dir, false));
-        let allowed = look(&temp.0.join("w"), true).unwrap().unwrap();
+        let allowed = look(&temp.0.join("w"), None, true).unwrap().unwrap();
         assert_eq!(temp.relative(&allowed.protect), ["w/.git/commondir", "w/.git/hooks"]);
-        assert_eq!(look(&temp.0.join("plain"), false).unwrap(), None);
+        assert_eq!(look(&temp.0.join("plain"), None, false).unwrap(), None);
     }
 
     #[test]
@@ -360,9 +511,9 @@ mod tests {
         let temp = Temp::new("git-bounds");
         git_dir(&temp, "w/.git");
         temp.make(&[format!("w/.git/modules/{}", "m/".repeat(DEEPEST + 1))]);
-        assert!(look(&temp.0.join("w"), false).is_err());
+        assert!(look(&temp.0.join("w"), None, false).is_err());
         write(&temp, "v/.git", &format!("gitdir: {}", "x".repeat(10_000)));
-        assert!(look(&temp.0.join("v"), false).is_err());
+        assert!(look(&temp.0.join("v"), None, false).is_err());
         write(&temp, "u/.git", "nothing of the kind");
         assert_eq!(look_at(&temp, "u").1, ["u/.git"]);
     }

@@ -289,7 +289,7 @@ fn links_on(path: &Path) -> Vec<(PathBuf, PathBuf)> {
 }
 
 /// The same, and where they lead, whether that exists or not; a loop leads nowhere.
-fn resolve(path: &Path) -> (Vec<(PathBuf, PathBuf)>, Option<PathBuf>) {
+pub(crate) fn resolve(path: &Path) -> (Vec<(PathBuf, PathBuf)>, Option<PathBuf>) {
     let mut links = Vec::new();
     let mut todo = path.to_path_buf();
     // As many as the kernel follows before it says ELOOP.
@@ -439,7 +439,8 @@ fn watched(facts: &mut Facts, policy: &Policy) {
             facts.missing.insert(path.clone(), missing(&path));
         }
     }
-    facts.inside_repository = cwd.ancestors().skip(1).any(|above| git::kind(&above.join(".git")).is_some());
+    let has = |above: &Path| git::kind(&above.join(".git")).is_some();
+    facts.inside_repository = cwd.ancestors().any(git::is_git_dir) || cwd.ancestors().skip(1).any(has);
     // Where there is a `.git` git looks no further; a repository that is one already has its own protection.
     bases.retain(|base| git::kind(&base.join(".git")).is_none());
     for base in bases.into_iter().filter(|base| !git::is_git_dir(base)) {
@@ -460,10 +461,19 @@ fn repository(facts: &mut Facts, policy: &Policy, top: &Path) -> Result<()> {
     if facts.git.iter().any(|r| r.work_tree == top) {
         return Ok(());
     }
-    let Some(dirs) = git::look(top, policy.filesystem.allow_git_config)? else { return Ok(()) };
+    let home = facts.home.clone();
+    let Some(dirs) = git::look(top, home.as_deref(), policy.filesystem.allow_git_config)? else {
+        return Ok(());
+    };
     add(facts, top.join(".git"));
-    for path in &dirs.protect {
+    for path in dirs.protect.iter().chain(&dirs.absent) {
         add(facts, path.clone());
+    }
+    // Where a path was written by hand it may lead anywhere.
+    for path in &dirs.absent {
+        if facts.missing_at(path).is_none() {
+            facts.missing.insert(path.clone(), missing(path));
+        }
     }
     facts.git.push(dirs);
     Ok(())

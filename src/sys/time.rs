@@ -10,3 +10,25 @@ pub fn now() -> (String, i64) {
         (format!("{:02}:{:02}:{:02}", tm.tm_hour, tm.tm_min, tm.tm_sec), seconds)
     }
 }
+
+/// A time of the clock that the kernel stamps files with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stamp(i64, i64);
+
+impl Stamp {
+    /// The time now.
+    pub fn now() -> Stamp {
+        // SAFETY: clock_gettime(2) fills a `timespec` of this stack; it can't fail for this clock.
+        let time = unsafe {
+            let mut time = std::mem::zeroed::<libc::timespec>();
+            libc::clock_gettime(libc::CLOCK_REALTIME_COARSE, &raw mut time);
+            time
+        };
+        Stamp(time.tv_sec, time.tv_nsec)
+    }
+
+    /// Whether a file's stamp, in seconds and nanoseconds, is of this time or later.
+    pub fn is_before(self, file: (i64, i64)) -> bool {
+        self <= Stamp(file.0, file.1)
+    }
+}

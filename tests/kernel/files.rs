@@ -1,8 +1,10 @@
 //! File rules on a real kernel: what is hidden stays hidden and what is read-only stays as it is, by whatever name.
 //!
 //! Most tests are a call of `denied`: the acts fail inside, each of them succeeds outside on a copy (the positive
-//! control), and afterwards a last line finds the host's files as they were.
+//! control), and afterwards a last line finds the host's files as they were; all of that again beside a program of the host
+//! that edits the same tree.
 
+use crate::churn::Churner;
 use crate::harness::{Ran, USER, World, everybody};
 use crate::need;
 use std::fs;
@@ -25,13 +27,23 @@ fn outside(world: &World, top: &str, line: &str) -> Ran {
 #[track_caller]
 fn denied(policy: &str, set_up: &str, acts: &[&str], after: &str) {
     for who in everybody() {
+        let lines = acts.iter().enumerate().map(|(n, act)| format!("( {act}\n) && echo ACT {n} WORKS\n"));
+        let lines = lines.collect::<String>() + "echo END";
+        let attack = |world: &World| {
+            let inside = sh(world, policy, &lines);
+            assert_eq!(inside.out.lines().last(), Some("END"), "{who:?}: {inside:?}");
+            assert!(!inside.out.contains("WORKS"), "{who:?}: {inside:?}");
+            world.bare("sh", ["-ec", after]).ok();
+        };
+        // Once more while somebody on the host edits the same tree.
+        let busy = World::new(who);
+        busy.bare("sh", ["-ec", set_up]).ok();
+        let churner = Churner::start(&busy);
+        attack(&busy);
+        churner.end();
         let world = World::new(who);
         world.bare("sh", ["-ec", set_up]).ok();
-        let lines = acts.iter().enumerate().map(|(n, act)| format!("( {act}\n) && echo ACT {n} WORKS\n"));
-        let inside = sh(&world, policy, &(lines.collect::<String>() + "echo END"));
-        assert_eq!(inside.out.lines().last(), Some("END"), "{who:?}: {inside:?}");
-        assert!(!inside.out.contains("WORKS"), "{who:?}: {inside:?}");
-        world.bare("sh", ["-ec", after]).ok();
+        attack(&world);
         for (n, act) in acts.iter().enumerate() {
             outside(&world, &format!("control{n}"), &format!("set -e\n{set_up}\n")).ok();
             let control = outside(&world, &format!("control{n}"), act);

@@ -133,7 +133,19 @@ impl Host {
         let linked = words.len() > 2;
         let work_tree = words[0].into();
         let absent = vec![git_dir.join("config.worktree")];
-        self.facts.git.push(Repository { work_tree, git_dir, common_dir, linked, protect, absent });
+        for path in &absent {
+            let missing = Missing { real: path.clone(), there: git_dir.clone(), links: Vec::new() };
+            self.facts.missing.insert(path.clone(), Some(missing));
+        }
+        self.facts.git.push(Repository {
+            work_tree,
+            git_dir,
+            common_dir,
+            linked,
+            protect,
+            absent,
+            modules: Vec::new(),
+        });
     }
 
     fn alias(&mut self, path: &str, other: &str) {

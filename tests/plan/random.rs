@@ -183,7 +183,7 @@ impl<'a> Simulator<'a> {
                 (to, Shows::Other)
             }
             Mount::MaskDirectory(at) | Mount::MaskFile(at) | Mount::MaskSocket(at) => (at, Shows::Other),
-            Mount::ReadOnlyPart(_) | Mount::KeepLink(_) => return Ok(()),
+            Mount::ReadOnlyPart(_) | Mount::KeepLink(_) | Mount::Copy { .. } => return Ok(()),
         };
         if !self.mounts.is_empty() && !self.there(at) && !at.starts_with("/run") {
             return Err("there is nothing to mount over");

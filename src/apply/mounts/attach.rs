@@ -123,15 +123,15 @@ impl Attach {
         }
     }
 
-    /// Binds what `file` stands for on itself.
-    pub(super) fn keep(&self, file: BorrowedFd<'_>) -> Answer<()> {
+    /// Binds a symbolic link on `target`, which may be the link itself.
+    pub(super) fn link(&self, link: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Answer<()> {
         match self {
             Attach::Descriptors => {
-                let tree = open_tree(file, "", CLONE | OpenTreeFlags::AT_EMPTY_PATH)?;
+                let tree = open_tree(link, "", CLONE | OpenTreeFlags::AT_EMPTY_PATH)?;
                 set_attributes(tree.as_fd(), RDONLY | NOSUID | NODEV, false)?;
-                onto(&tree, file)
+                onto(&tree, target)
             }
-            Attach::Remount(_, own) => mount_bind(magic(own, file), magic(own, file)),
+            Attach::Remount(_, own) => mount_bind(magic(own, link), magic(own, target)),
         }
     }
 

@@ -8,15 +8,18 @@ mod attach;
 
 use super::failed;
 use crate::error::{Failure, Lacks, Result};
-use crate::nofollow::{make_directories, open_below, open_host};
+use crate::nofollow::{make_directories, open_below, open_host, text_below};
 use crate::plan::mounts::Mount;
 use crate::sys::mount::{NODEV, NOEXEC, NOSUID, RDONLY};
 use crate::trace::Steps;
 use attach::Attach;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxAttributes, StatxFlags, fstat, openat, symlinkat};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, StatxAttributes, StatxFlags, fstat, openat, symlinkat, unlinkat,
+};
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{chdir, chroot, fchdir, pivot_root};
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -42,6 +45,10 @@ pub(super) fn build(table: &[Mount], by_descriptor: bool, steps: &mut Steps) -> 
     steps.mark("pivot_root");
     Ok(())
 }
+
+/// Names in the directory of a copy: the copy, and the link to it.
+const COPY: &str = "config";
+const LINK: &str = "link";
 
 /// How what a mount protects stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +87,9 @@ impl Tree {
     pub(crate) fn cover(&self, row: &Mount, path: &Path) -> Result<Cover> {
         let file = match self.open(path) {
             // Where openat2 is missing a link can't be opened.
-            Err(Errno::LOOP) if matches!(row, Mount::KeepLink(_)) => return Ok(Cover::Unknown),
+            Err(Errno::LOOP) if matches!(row, Mount::KeepLink(_) | Mount::Copy { .. }) => {
+                return Ok(Cover::Unknown);
+            }
             Err(Errno::NOENT | Errno::NOTDIR) => return Ok(Cover::Gone),
             other => other.map_err(|e| cannot("cover", path, e))?,
         };
@@ -146,6 +155,7 @@ impl Tree {
             }
             Mount::Link { at, text } => self.link(at, text).map_err(|e| cannot("make the link", at, e)),
             Mount::KeepLink(at) => self.keep_link(at).or_else(|e| gone(e, at)),
+            Mount::Copy { of, at } => self.copy(of, at).or_else(|e| gone(e, of)),
             Mount::Seal(at) => self.seal(at).map_err(|e| cannot("make read-only", at, e)),
             Mount::ReadOnlyPart(at) => match self.read_only_part(at) {
                 Err(Errno::NOENT) => Ok(()),
@@ -268,7 +278,40 @@ impl Tree {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let link = openat(parent, at.file_name().ok_or(Errno::INVAL)?, flags, Mode::empty())?;
         must_be(FileType::Symlink, &link, true)?;
-        self.attach.keep(link.as_fd())
+        self.attach.link(link.as_fd(), link.as_fd())
+    }
+
+    /// Where a program replaces a file it follows a link to it first. What is in the copy's directory by now may be the
+    /// command's: nothing of it is followed.
+    fn copy(&self, of: &Path, at: &Path) -> std::result::Result<(), Errno> {
+        let parent = self.open(of.parent().unwrap_or(Path::new("/")))?;
+        let name = of.file_name().ok_or(Errno::INVAL)?;
+        rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let text = text_below(parent.as_fd(), name).ok_or(Errno::STALE)?;
+        let (top, rest) = self.base(at);
+        make_directories(top, rest, 0o700)?;
+        let own = self.open(at)?;
+        for name in [COPY, LINK] {
+            match unlinkat(&own, name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
+        let copy = openat(&own, COPY, flags, Mode::from_raw_mode(0o644))?;
+        if rustix::io::write(&copy, &text)? != text.len() {
+            return Err(Errno::NOSPC);
+        }
+        symlinkat(at.join(COPY), &own, LINK)?;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let link = openat(&own, LINK, flags, Mode::empty())?;
+        let target = openat(&parent, name, flags, Mode::empty())?;
+        self.attach.link(link.as_fd(), target.as_fd())
+    }
+
+    /// A copy's text as it is by now.
+    pub(crate) fn copied(&self, at: &Path) -> Option<Vec<u8>> {
+        text_below(self.open(at).ok()?.as_fd(), OsStr::new(COPY))
     }
 
     fn seal(&self, at: &Path) -> std::result::Result<(), Errno> {
@@ -334,6 +377,7 @@ fn name(row: &Mount) -> &'static str {
         Mount::Pts(_) => "devpts",
         Mount::Directory { .. } | Mount::File(_) | Mount::Text { .. } | Mount::Link { .. } => "make",
         Mount::KeepLink(_) => "link",
+        Mount::Copy { .. } => "copy",
         Mount::Seal(_) | Mount::ReadOnlyPart(_) => "read-only",
     }
 }
