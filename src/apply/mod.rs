@@ -13,6 +13,7 @@ pub use bwrap::STAGE;
 
 use crate::error::{Failure, Result};
 use crate::launch::message::{Channel, Message};
+use crate::monitor::ebpf::Announcement;
 use crate::plan::Plan;
 use crate::plan::bpf::Instruction;
 use crate::plan::net::Mode;
@@ -40,7 +41,7 @@ pub struct Stage<'a> {
     /// Where the launcher asks for connections to ports inside, when the plan has any.
     pub inbound: Option<Channel>,
     /// What the command's process tells the monitor, where there is one.
-    pub nonce: Option<[u64; 2]>,
+    pub announcement: Option<Announcement>,
     /// The guard, when the plan needs one: it ends with init, and init with it.
     pub guard: Option<Channel>,
     /// The caller's working directory outside, device and inode, where this process can't look at it any more.

@@ -5,7 +5,7 @@ use crate::error::{Failure, Result, STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND};
 use crate::launch::message::Message;
 use crate::plan::bpf::without_listener;
 use crate::plan::{Plan, Reopen, Watch};
-use crate::sys::{bpf, fd, process, seccomp, signal};
+use crate::sys::{fd, process, seccomp, signal};
 use crate::trace::Steps;
 use rustix::fs::{FileType, Mode, OFlags, fstat, mkdir, open};
 use rustix::io::Errno;
@@ -54,8 +54,8 @@ pub(super) fn exec(stage: &Stage<'_>, init: Pid, steps: &mut Steps) -> Failure {
             signal::default_sigpipe();
             signal::restore(&stage.mask);
             // From here on what is denied is the command's affair.
-            if let Some(nonce) = stage.nonce {
-                bpf::announce(nonce);
+            if stage.announcement.as_ref().is_some_and(|announcement| !announcement.announce()) {
+                return Failure::new("cannot start the command: the monitor does not see it");
             }
             run(&stage.plan.argv, &environment, search_path(&stage.plan.environment.variables))
         }

@@ -43,7 +43,10 @@ pub fn run(
     host: Host,
     mut steps: Steps,
 ) -> Result<u8> {
-    let nonce = host.monitor.as_ref().map(Monitor::nonce);
+    let announcement =
+        host.monitor.as_ref().map(Monitor::announcement).transpose().map_err(|errno| {
+            Failure::new("cannot look at the monitor's counters").errno(errno.raw_os_error())
+        })?;
     let (ours, theirs) = Channel::pair()?;
     let inbound = supervise::listen(&plan.network.inbound)?;
     let inside = if inbound.is_empty() { None } else { Some(Channel::pair()?) };
@@ -86,7 +89,7 @@ pub fn run(
                 mask,
                 parent: theirs,
                 inbound: answer,
-                nonce,
+                announcement,
                 guard: init_to_guard,
                 outside: None,
                 steps: steps.fork("init"),

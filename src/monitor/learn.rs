@@ -236,7 +236,7 @@ mod tests {
     fn run() -> Run<'static> {
         Run {
             command: "npm install\n}",
-            cwd: Path::new("/home/u/work"),
+            cwd: Path::new("/home/u/proj"),
             home: Some(Path::new("/home/u")),
             extends: None,
         }
@@ -252,8 +252,8 @@ mod tests {
 
     #[test]
     fn many_entries_become_few() {
-        assert_eq!(few_of(&["/home/u/work/a/b", "/home/u/work/c"]), ["."]);
-        assert_eq!(few_of(&["/home/u/work"]), ["."]);
+        assert_eq!(few_of(&["/home/u/proj/a/b", "/home/u/proj/c"]), ["."]);
+        assert_eq!(few_of(&["/home/u/proj"]), ["."]);
         assert_eq!(few_of(&["/home/u/.npm/a", "/home/u/.npm/a/b"]), ["~/.npm/a"]);
         let cache = [
             "/home/u/.npm/c/1",
@@ -300,7 +300,7 @@ mod tests {
     #[test]
     fn the_file_is_a_configuration() {
         let learned = Learned {
-            writes: places(&["/home/u/work", "/home/u/.npm/\"x"]),
+            writes: places(&["/home/u/proj", "/home/u/.npm/\"x"]),
             hosts: places(&["example.org"]),
             ports: places(&["4873"]),
             denied: [("~/.ssh/id_rsa\n{".to_string(), "cat".to_string())].into_iter().collect(),

@@ -60,9 +60,17 @@ fn halves(pointer: *const u8) -> [u32; 2] {
 
 /// Makes a map.
 pub fn map(kind: MapKind, key: u32, value: u32, entries: u32) -> Result<OwnedFd> {
+    map_with(kind, key, value, entries, 0)
+}
+
+/// `BPF_F_MMAPABLE`, for arrays (5.5): this process may look at the values as memory.
+pub const MMAPABLE: u32 = 1 << 10;
+
+/// Makes a map with flags.
+pub fn map_with(kind: MapKind, key: u32, value: u32, entries: u32, flags: u32) -> Result<OwnedFd> {
     const MAP_CREATE: u32 = 0;
     let mut attr = [0; WORDS];
-    attr[..4].copy_from_slice(&[kind as u32, key, value, entries]);
+    attr[..5].copy_from_slice(&[kind as u32, key, value, entries, flags]);
     // SAFETY: there is no pointer in this attribute.
     unsafe { bpf(MAP_CREATE, &attr) }.map(owned)
 }
@@ -91,8 +99,11 @@ fn element(map: &OwnedFd, key: &u32, value: *const u64) -> [u32; WORDS] {
     attr
 }
 
+/// `BPF_F_SLEEPABLE`: the program may wait for memory.
+pub const SLEEPABLE: u32 = 1 << 4;
+
 /// Gives a program for raw tracepoints to the kernel, which checks it.
-pub fn load(program: &[Instruction]) -> Result<OwnedFd> {
+pub fn load(program: &[Instruction], flags: u32) -> Result<OwnedFd> {
     const PROG_LOAD: u32 = 5;
     const RAW_TRACEPOINT: u32 = 17;
     // Some helpers are for GPL programs only; this says what is handed to the kernel, not what fence is under.
@@ -106,6 +117,7 @@ pub fn load(program: &[Instruction]) -> Result<OwnedFd> {
         license[0],
         license[1],
     ]);
+    attr[11] = flags;
     // SAFETY: the instructions and the licence outlive the call; their number is passed.
     unsafe { bpf(PROG_LOAD, &attr) }.map(owned)
 }
@@ -118,6 +130,25 @@ pub fn attach(tracepoint: &CStr, program: &OwnedFd) -> Result<OwnedFd> {
     attr[..3].copy_from_slice(&[name[0], name[1], program.as_raw_fd() as u32]);
     // SAFETY: the name outlives the call.
     unsafe { bpf(RAW_TRACEPOINT_OPEN, &attr) }.map(owned)
+}
+
+/// How often the kernel has not run a program because it was running on that processor already; 0 where it does not count.
+pub fn misses(program: &OwnedFd) -> u64 {
+    const OBJ_GET_INFO_BY_FD: u32 = 15;
+    /// `recursion_misses` in `struct bpf_prog_info`, as a 64-bit word.
+    const MISSES: usize = 26;
+    let mut info = [0u64; MISSES + 1];
+    let address = halves(info.as_mut_ptr().cast());
+    let mut attr = [0; WORDS];
+    attr[..4].copy_from_slice(&[
+        program.as_raw_fd() as u32,
+        size_of_val(&info) as u32,
+        address[0],
+        address[1],
+    ]);
+    // SAFETY: the answer's memory outlives the call and its size is passed.
+    let known = unsafe { bpf(OBJ_GET_INFO_BY_FD, &attr) };
+    known.map_or(0, |_| info[MISSES])
 }
 
 /// A buffer for what programs write with `bpf_perf_event_output` on one CPU.
@@ -203,7 +234,7 @@ impl Drop for Shared {
 }
 
 /// Tells the programs that this task is to be followed: a call that does nothing and fails, with two numbers that they know.
-pub fn announce(nonce: [u64; 2]) {
+pub(crate) fn announce(nonce: [u64; 2]) {
     // SAFETY: no such option exists: the kernel looks at no argument and answers EINVAL.
     unsafe {
         libc::syscall(libc::SYS_prctl, nonce[0], nonce[1], 0, 0, 0);

@@ -178,8 +178,11 @@ fn six_thousand_denials_are_six_thousand() {
         }
         let (shown, lost) =
             (number_before(&ran, " denials: 1 path"), number_before(&ran, " denials: they came"));
-        eprintln!("uid {}: {shown} shown + {lost} lost", world.who.uid);
-        assert_eq!(shown + lost, 3 * count, "{}", ran.err);
+        // Where the kernel can skip the program (from Linux 7.1 on) this is what may be missing at most.
+        let skipped = number_before(&ran, " denials: so often the kernel");
+        eprintln!("uid {}: {shown} shown + {lost} lost, {skipped} skips", world.who.uid);
+        let known = shown + lost;
+        assert!(known <= 3 * count && known + skipped >= 3 * count, "{}", ran.err);
         assert!(!ran.err.contains("theirs") && !ran.err.contains("did not follow"), "{}", ran.err);
     }
 }

@@ -17,12 +17,12 @@ pub use privileges::give_up;
 use super::advice::Advisor;
 use super::call::{COMPAT, names};
 use crate::log::Log;
-use crate::sys::bpf::{self, MapKind};
+use crate::sys::bpf::{self, MapKind, Shared};
 use crate::sys::thread::{self, Thread};
 use crate::sys::{self, Result};
 use crate::tables::arguments;
 use decode::{Decoder, bits};
-use programs::{LOST, Maps, NOT_FOLLOWED, Variant, process_exit, process_fork, sys_exit};
+use programs::{ANNOUNCED, Copy, LOST, Maps, NOT_FOLLOWED, Variant, process_free, sys_exit, wakeup_new};
 use queue::{Queue, RING};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::io::Errno;
@@ -31,6 +31,9 @@ use std::sync::Arc;
 
 /// Tasks that are followed at the same time.
 const TASKS: u32 = 16 * 1024;
+
+/// Copies of the program at `sys_exit` where a task can be preempted in one.
+const COPIES: i32 = 4;
 
 /// What a kernel may have, the best first.
 const VARIANTS: [Variant; 3] = [
@@ -44,8 +47,34 @@ pub struct Monitor {
     nonce: [u64; 2],
     maps: Maps,
     queue: Queue,
+    /// The counters as memory, where there is such a thing (5.5).
+    counters: Option<Shared>,
+    /// The copies at `sys_exit`.
+    copies: Vec<OwnedFd>,
     /// Each keeps a program at its place.
     _attached: Vec<OwnedFd>,
+}
+
+/// What the process that is to be followed announces itself with, and where it sees that it was heard.
+pub struct Announcement {
+    nonce: [u64; 2],
+    counters: Option<Shared>,
+}
+
+impl Announcement {
+    /// Announces the calling task until a program has seen it; false when none does.
+    #[must_use]
+    pub fn announce(&self) -> bool {
+        for _ in 0..1 << 20 {
+            bpf::announce(self.nonce);
+            if self.counters.as_ref().is_none_or(|counters| counters.load(8 * ANNOUNCED as usize) > 0) {
+                return true;
+            }
+            // Somebody was preempted in the program on this processor.
+            rustix::thread::sched_yield();
+        }
+        false
+    }
 }
 
 /// A monitor whose events go to the log.
@@ -79,11 +108,14 @@ impl Monitor {
         } else {
             (MapKind::PerfEventArray, 4, 1024)
         };
+        let count = if preemptible() { COPIES } else { 1 };
+        // Both came with Linux 5.5.
+        let mapped = if variant.split { bpf::MMAPABLE } else { 0 };
         let maps = Maps {
             tasks: bpf::map(MapKind::Hash, 8, 8, TASKS)?,
-            scratch: bpf::map(MapKind::PerCpuArray, 4, programs::SCRATCH, 1)?,
+            scratch: bpf::map(MapKind::PerCpuArray, 4, programs::SCRATCH, count as u32)?,
             shown: bpf::map(MapKind::Array, 4, 4, 2 * COMPAT)?,
-            counters: bpf::map(MapKind::Array, 4, 8, 2)?,
+            counters: bpf::map_with(MapKind::Array, 4, 8, 3, mapped)?,
             output: bpf::map(kind, key, key, entries)?,
         };
         for (number, name) in (0..).zip(names()) {
@@ -98,20 +130,31 @@ impl Monitor {
         // The kernel looks at 32 bits of a prctl option: this one does not exist.
         let nonce = [random as u64 & !0xffff_ffff | 0x4645_4e43, (random >> 64) as u64];
         let queue = if variant.ring { Queue::ring(&maps.output)? } else { Queue::per_cpu(&maps.output)? };
-        let mut attached = Vec::new();
-        for (tracepoint, program) in [
-            (c"sched_process_fork", process_fork(&maps)),
-            (c"sched_process_exit", process_exit(&maps)),
-            (c"sys_exit", sys_exit(&maps, variant, nonce)),
-        ] {
-            attached.push(bpf::attach(tracepoint, &bpf::load(&program)?)?);
+        let counters = (mapped != 0).then(|| look_at(&maps.counters)).transpose()?;
+        let mut attached = vec![
+            bpf::attach(c"sched_wakeup_new", &bpf::load(&wakeup_new(&maps), 0)?)?,
+            bpf::attach(c"sched_process_free", &bpf::load(&process_free(&maps), 0)?)?,
+        ];
+        let mut copies = Vec::new();
+        for number in 1..=count {
+            let copy = bpf::load(&sys_exit(&maps, variant, nonce, Copy { number, count }), 0)?;
+            attached.push(bpf::attach(c"sys_exit", &copy)?);
+            copies.push(copy);
         }
-        Ok(Monitor { nonce, maps, queue, _attached: attached })
+        Ok(Monitor { nonce, maps, queue, counters, copies, _attached: attached })
     }
 
-    /// What the process that is to be followed announces itself with.
-    pub fn nonce(&self) -> [u64; 2] {
-        self.nonce
+    /// What the process that is to be followed announces itself with. It stays good when the monitor is dropped.
+    pub fn announcement(&self) -> Result<Announcement> {
+        let counters = self.counters.as_ref().map(|_| look_at(&self.maps.counters)).transpose()?;
+        Ok(Announcement { nonce: self.nonce, counters })
+    }
+
+    fn counter(&self, counter: u32) -> u64 {
+        match &self.counters {
+            Some(counters) => counters.load(8 * counter as usize),
+            None => bpf::get(&self.maps.counters, counter).unwrap_or(0),
+        }
     }
 
     /// Starts the thread that reads.
@@ -139,19 +182,34 @@ impl Monitor {
     }
 
     fn tell_losses(&self, log: &Log) {
-        match bpf::get(&self.maps.counters, LOST) {
-            Ok(0) | Err(_) => {}
-            Ok(n) => {
-                log.warn(&format!("the monitor lost {n} denials: they came faster than they could be shown"))
+        // What was lost was skipped by each copy.
+        let skipped = self.copies.iter().map(bpf::misses).min().unwrap_or(0);
+        for (n, what, why) in [
+            (self.counter(LOST), "lost", "denials: they came faster than they could be shown"),
+            (
+                skipped,
+                "may have missed",
+                "denials: so often the kernel skipped its programs, for any process",
+            ),
+            (self.counter(NOT_FOLLOWED), "did not follow", "processes: it follows 16384 at the same time"),
+        ] {
+            if n != 0 {
+                log.warn(&format!("the monitor {what} {n} {why}"));
             }
         }
-        match bpf::get(&self.maps.counters, NOT_FOLLOWED) {
-            Ok(0) | Err(_) => {}
-            Ok(n) => log.warn(&format!(
-                "the monitor did not follow {n} processes: it follows {TASKS} at the same time"
-            )),
-        }
     }
+}
+
+/// Whether a task can be preempted in a program at `sys_exit`: from where programs may sleep there.
+fn preemptible() -> bool {
+    let mut program = asm::Program::default();
+    program.end();
+    bpf::load(&program.finish(), bpf::SLEEPABLE)
+        .is_ok_and(|program| bpf::attach(c"sys_exit", &program).is_ok())
+}
+
+fn look_at(counters: &OwnedFd) -> Result<Shared> {
+    Shared::new(counters, 0, sys::page_size(), false)
 }
 
 impl Watching {
@@ -182,7 +240,7 @@ mod tests {
             let limit = privileges::raise();
             let monitor = Monitor::with(variant).unwrap_or_else(|errno| panic!("{variant:?}: {errno}"));
             privileges::restore(limit);
-            bpf::announce(monitor.nonce());
+            assert!(monitor.announcement().unwrap().announce());
             // A file that nobody may execute, in a child of this thread.
             std::process::Command::new("/proc/self/status").spawn().unwrap_err();
             let mut records = Vec::new();

@@ -4,8 +4,13 @@
 //! | tracepoint | program |
 //! |---|---|
 //! | `sys_exit` | a call that failed with EPERM, EACCES or EROFS in a followed task is written to the queue |
-//! | `sched_process_fork` | a child of a followed task is followed, before it first runs |
-//! | `sched_process_exit` | the task is forgotten, before its memory is used for another one |
+//! | `sched_wakeup_new` | a child of a followed task is followed, before it first runs |
+//! | `sched_process_free` | the task is forgotten, before its memory is used for another one |
+//!
+//! The kernel does not run a program that is running on that processor already. At the last two nothing can come between: one
+//! is reached with interrupts off, the other in a softirq. At `sys_exit` a task can be preempted in the program, from Linux 7.1
+//! on, and others on that processor would be missed until it goes on. So there are several copies of it there. They run one
+//! after the other for each call, and the first that is not skipped takes it: see `Copy`.
 //!
 //! Never `sys_enter`: a call that seccomp refuses does not reach it. At `sys_exit` the arguments still stand in the saved
 //! registers, and the kernel has just read the path, so that it can be read here.
@@ -101,13 +106,13 @@ const DENIALS: [i32; 3] = [libc::EPERM, libc::EACCES, libc::EROFS];
 
 /// What the programs share.
 pub(super) struct Maps {
-    /// task_struct → 1
+    /// task_struct → the copy that ran last for it, 0 when all have
     pub(super) tasks: OwnedFd,
-    /// One record at a time on each CPU.
+    /// One record on each CPU for each copy.
     pub(super) scratch: OwnedFd,
     /// Number → `shown`
     pub(super) shown: OwnedFd,
-    /// Events lost, tasks not followed.
+    /// Events lost, tasks not followed, announcements seen.
     pub(super) counters: OwnedFd,
     /// The queue.
     pub(super) output: OwnedFd,
@@ -116,6 +121,14 @@ pub(super) struct Maps {
 /// Indices of `Maps::counters`.
 pub(super) const LOST: u32 = 0;
 pub(super) const NOT_FOLLOWED: u32 = 1;
+pub(super) const ANNOUNCED: u32 = 2;
+
+/// One of `count` copies of the program at `sys_exit`, numbered from 1 in the order in which they run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Copy {
+    pub(super) number: i32,
+    pub(super) count: i32,
+}
 
 /// What this kernel offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,7 +165,7 @@ fn lookup(p: &mut Program, map: &OwnedFd, key: i32) {
 fn follow(p: &mut Program, maps: &Maps, task: Register) {
     let followed = p.label();
     p.store(W64, STACK, -8, task);
-    p.put(W64, STACK, -16, 1);
+    p.put(W64, STACK, -16, 0);
     p.map(R1, &maps.tasks);
     p.address(R2, STACK, -8);
     p.address(R3, STACK, -16);
@@ -170,8 +183,23 @@ fn read(p: &mut Program, probe: i32, length: i32, failed: super::asm::Label) {
     p.jump_if(NotEqual, R0, 0, failed);
 }
 
+/// Goes on at `done` when an earlier copy has taken this call. `R0` points to the copy that ran last for this task: a smaller
+/// number is that of an earlier one at the same call. It is taken for that too when it is of the call before, all after it
+/// were skipped there, and all before this one here: each copy was skipped once, as when all are skipped at one call.
+fn take_turn(p: &mut Program, copy: Copy, done: super::asm::Label) {
+    if copy.count == 1 {
+        return;
+    }
+    let mine = p.label();
+    p.load(W64, R1, R0, 0);
+    p.put(W64, R0, 0, if copy.number == copy.count { 0 } else { copy.number });
+    p.jump_if(Equal, R1, 0, mine);
+    p.jump_if(Below, R1, copy.number, done);
+    p.place(mine);
+}
+
 /// `sys_exit(regs, answer)`
-pub(super) fn sys_exit(maps: &Maps, variant: Variant, nonce: [u64; 2]) -> Vec<Instruction> {
+pub(super) fn sys_exit(maps: &Maps, variant: Variant, nonce: [u64; 2], copy: Copy) -> Vec<Instruction> {
     let [kernel, user, string] = if variant.split { PROBES } else { OLD_PROBES };
     let mut program = Program::default();
     let p = &mut program;
@@ -205,6 +233,7 @@ pub(super) fn sys_exit(maps: &Maps, variant: Variant, nonce: [u64; 2]) -> Vec<In
     p.jump_if_register(NotEqual, R1, R2, done);
     p.call(GET_CURRENT_TASK);
     follow(p, maps, R0);
+    count(p, maps, ANNOUNCED);
     p.jump(done);
 
     p.place(denied);
@@ -212,7 +241,8 @@ pub(super) fn sys_exit(maps: &Maps, variant: Variant, nonce: [u64; 2]) -> Vec<In
     p.store(W64, STACK, -8, R0);
     lookup(p, &maps.tasks, -8);
     p.jump_if(Equal, R0, 0, done);
-    p.put(W32, STACK, -16, 0);
+    take_turn(p, copy, done);
+    p.put(W32, STACK, -16, copy.number - 1);
     lookup(p, &maps.scratch, -16);
     p.jump_if(Equal, R0, 0, done);
     p.copy(R8, R0);
@@ -377,14 +407,14 @@ fn write(p: &mut Program, maps: &Maps, variant: Variant) {
     p.place(written);
 }
 
-/// `sched_process_fork(parent, child)`
-pub(super) fn process_fork(maps: &Maps) -> Vec<Instruction> {
+/// `sched_wakeup_new(child)`, in its parent
+pub(super) fn wakeup_new(maps: &Maps) -> Vec<Instruction> {
     let mut program = Program::default();
     let p = &mut program;
     let done = p.label();
-    p.load(W64, R6, R1, 8);
-    p.load(W64, R7, R1, 0);
-    p.store(W64, STACK, -8, R7);
+    p.load(W64, R6, R1, 0);
+    p.call(GET_CURRENT_TASK);
+    p.store(W64, STACK, -8, R0);
     lookup(p, &maps.tasks, -8);
     p.jump_if(Equal, R0, 0, done);
     follow(p, maps, R6);
@@ -393,8 +423,8 @@ pub(super) fn process_fork(maps: &Maps) -> Vec<Instruction> {
     program.finish()
 }
 
-/// `sched_process_exit(task)`
-pub(super) fn process_exit(maps: &Maps) -> Vec<Instruction> {
+/// `sched_process_free(task)`
+pub(super) fn process_free(maps: &Maps) -> Vec<Instruction> {
     let mut program = Program::default();
     let p = &mut program;
     p.load(W64, R1, R1, 0);
