@@ -379,3 +379,141 @@ fn what_is_learnt_goes_where_it_was_to_go_before_the_command_ran() {
         assert!(!world.home().join("there/b.json").exists());
     }
 }
+
+/// What is shown of an act: by the layer and the text that its line holds.
+struct Act {
+    name: &'static str,
+    line: &'static str,
+    /// With the eBPF monitor, and without rights for it: a layer, and what the line says.
+    full: (&'static str, &'static str),
+    none: Option<(&'static str, &'static str)>,
+}
+
+/// The table of docs/monitor.md: root and a user with the program file's capabilities see everything, a user without sees what
+/// fence itself refuses.
+#[test]
+fn what_each_sees() {
+    need!(monitor);
+    need!(listener);
+    need!(program "curl");
+    const ACTS: [Act; 11] = [
+        Act {
+            name: "read of a 0600 file",
+            line: "cat other",
+            full: ("ebpf", "✗ openat: Permission denied (cat, pid="),
+            none: None,
+        },
+        Act {
+            name: "write to a read-only path",
+            line: "echo x > kept",
+            full: ("ebpf", "✗ open"),
+            none: None,
+        },
+        Act {
+            name: "masked path",
+            line: "cat masked",
+            full: ("ebpf", "✗ openat: Permission denied (cat, pid="),
+            none: None,
+        },
+        Act {
+            name: "mkdir",
+            line: "mkdir made",
+            full: ("ebpf", "✗ mkdir: Read-only file system (mkdir, pid="),
+            none: None,
+        },
+        Act {
+            name: "rename",
+            line: "mv kept moved",
+            full: ("ebpf", "✗ renameat2: Read-only file system (mv, pid="),
+            none: None,
+        },
+        Act {
+            name: "call that the filter refuses",
+            line: "\"$0\" call keyctl",
+            full: ("ebpf", "✗ keyctl: Operation not permitted (victim, pid="),
+            none: Some(("seccomp", "✗ keyctl: Operation not permitted (victim, pid=")),
+        },
+        Act {
+            name: "Landlock denial",
+            line: "\"$1\" landlock --ro /usr --ro /lib --ro /lib64 --ro /bin --ro /etc -- cat kept",
+            full: ("ebpf", "✗ openat: Permission denied (cat, pid="),
+            none: None,
+        },
+        Act {
+            name: "denied exec",
+            line: "n=3; sleep $n",
+            full: ("exec", "✗ sleep 3 (rule \"sleep 3\", sleep, pid="),
+            none: Some(("exec", "✗ sleep 3 (rule \"sleep 3\", sleep, pid=")),
+        },
+        Act {
+            name: "denied HTTP",
+            line: "curl -sSf -m 20 http://denied.test/",
+            full: ("http", "✗ GET     403 denied.test http://denied.test/ ("),
+            none: Some(("http", "✗ GET     403 denied.test http://denied.test/ (")),
+        },
+        Act {
+            name: "denied SOCKS",
+            line: "curl -sS -m 20 -x socks5h://127.0.0.1:1080 http://denied.test/",
+            full: ("socks", "✗ CONNECT denied.test:80 BLOCKED"),
+            none: Some(("socks", "✗ CONNECT denied.test:80 BLOCKED")),
+        },
+        Act {
+            name: "denied DNS",
+            line: "getent hosts denied.test",
+            full: ("dns", " denied.test REFUSED"),
+            none: Some(("dns", " denied.test REFUSED")),
+        },
+    ];
+    let policy = r#"{"filesystem": {"denyRead": ["masked"]}, "network": {"allowedDomains": ["allowed.test"]},
+        "command": {"runtimeExecPolicy": "argv", "deny": ["sleep 3"]}}"#;
+    let mut worlds: Vec<(World, bool)> = monitoring_worlds().into_iter().map(|world| (world, true)).collect();
+    let without = everybody().into_iter().find(|who| who.uid != 0);
+    worlds.extend(without.map(|who| (World::new(who), false)));
+    for (world, rights) in worlds {
+        for name in ["kept", "masked"] {
+            world.write(name, "text");
+        }
+        // Somebody else's.
+        let other = world.write("other", "text");
+        std::os::unix::fs::chown(&other, Some(4242), Some(4242)).unwrap();
+        let mode = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o600);
+        std::fs::set_permissions(&other, mode).unwrap();
+        let (victim, fence) = (world.victim(), world.fence());
+        let (victim, fence) = (victim.to_str().unwrap(), fence.to_str().unwrap());
+        for act in &ACTS {
+            let who = format!("uid {}, rights {rights}: {}", world.who.uid, act.name);
+            let ran = monitored(&world, &[], policy, &["sh", "-c", act.line, victim, fence]);
+            // Nobody denies root the reading of files.
+            let allowed = world.who.uid == 0 && act.name == "read of a 0600 file";
+            assert_eq!(ran.status == 0, allowed, "{who} is denied: {ran:?}");
+            // A program's own message may stand half written before it.
+            let seen = |(layer, text): (&str, &str)| {
+                ran.err.lines().any(|line| line.contains(&format!("[fence:{layer}] ")) && line.contains(text))
+            };
+            let wanted = if rights { Some(act.full).filter(|_| !allowed) } else { act.none };
+            match wanted {
+                Some(wanted) => assert!(seen(wanted), "{who} is shown by {wanted:?}: {}", ran.err),
+                None => assert!(!seen(act.full) && !ran.err.contains('✗'), "{who} is not: {}", ran.err),
+            }
+            // Who sees less is told what it takes, each time.
+            assert_eq!(ran.err.contains("it takes cap_bpf and cap_perfmon"), !rights, "{who}: {}", ran.err);
+        }
+    }
+}
+
+/// Below another listener nobody can be asked: what the filter refuses stays refused, and a line says that it isn't shown.
+#[test]
+fn below_another_listener_refused_calls_stay_refused() {
+    need!(userns);
+    need!(listener);
+    let Some(who) = everybody().into_iter().find(|who| who.uid != 0) else { return };
+    let world = World::new(who);
+    let (victim, fence) = (world.victim(), world.fence());
+    let call = [fence.to_str().unwrap(), "-m", "--", victim.to_str().unwrap(), "call", "keyctl"];
+    let alone = world.bare(call[0], &call[1..]);
+    let below = world.bare(&victim, [&["with-listener", "--"], &call[..]].concat());
+    assert_eq!((alone.status, &alone.out), (below.status, &below.out), "{below:?}");
+    assert_eq!(below.status, libc::EPERM, "{below:?}");
+    assert!(alone.err.contains("✗ keyctl: ") && !below.err.contains("✗ keyctl: "), "{below:?}");
+    below.says("what the system call filter refuses can't be shown: another filter has the one listener");
+}

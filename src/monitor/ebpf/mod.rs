@@ -22,7 +22,7 @@ use crate::sys::thread::{self, Thread};
 use crate::sys::{self, Result};
 use crate::tables::arguments;
 use decode::{Decoder, bits};
-use programs::{ANNOUNCED, Copy, LOST, Maps, NOT_FOLLOWED, Variant, process_free, sys_exit, wakeup_new};
+use programs::{ANNOUNCED, Copy, LOST, Maps, NOT_FOLLOWED, Variant, process_end, sys_exit, wakeup_new};
 use queue::{Queue, RING};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::io::Errno;
@@ -133,7 +133,8 @@ impl Monitor {
         let counters = (mapped != 0).then(|| look_at(&maps.counters)).transpose()?;
         let mut attached = vec![
             bpf::attach(c"sched_wakeup_new", &bpf::load(&wakeup_new(&maps), 0)?)?,
-            bpf::attach(c"sched_process_free", &bpf::load(&process_free(&maps), 0)?)?,
+            bpf::attach(c"sched_process_exit", &bpf::load(&process_end(&maps), 0)?)?,
+            bpf::attach(c"sched_process_free", &bpf::load(&process_end(&maps), 0)?)?,
         ];
         let mut copies = Vec::new();
         for number in 1..=count {

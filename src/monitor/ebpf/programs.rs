@@ -5,10 +5,10 @@
 //! |---|---|
 //! | `sys_exit` | a call that failed with EPERM, EACCES or EROFS in a followed task is written to the queue |
 //! | `sched_wakeup_new` | a child of a followed task is followed, before it first runs |
-//! | `sched_process_free` | the task is forgotten, before its memory is used for another one |
+//! | `sched_process_exit`, `sched_process_free` | the task is forgotten, before its memory is used for another one |
 //!
-//! The kernel does not run a program that is running on that processor already. At the last two nothing can come between: one
-//! is reached with interrupts off, the other in a softirq. At `sys_exit` a task can be preempted in the program, from Linux 7.1
+//! The kernel does not run a program that is running on that processor already. At the second nothing can come between, since it
+//! is reached with interrupts off; the end of a task is seen twice. At `sys_exit` a task can be preempted in the program, from Linux 7.1
 //! on, and others on that processor would be missed until it goes on. So there are several copies of it there. They run one
 //! after the other for each call, and the first that is not skipped takes it: see `Copy`.
 //!
@@ -423,8 +423,8 @@ pub(super) fn wakeup_new(maps: &Maps) -> Vec<Instruction> {
     program.finish()
 }
 
-/// `sched_process_free(task)`
-pub(super) fn process_free(maps: &Maps) -> Vec<Instruction> {
+/// `sched_process_exit(task)`, `sched_process_free(task)`
+pub(super) fn process_end(maps: &Maps) -> Vec<Instruction> {
     let mut program = Program::default();
     let p = &mut program;
     p.load(W64, R1, R1, 0);
