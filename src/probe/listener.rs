@@ -6,7 +6,7 @@ use crate::sys::process::{self, Fork};
 use crate::sys::{notify, ptrace, seccomp};
 use crate::tables::syscalls::{Arch, EXEC};
 use rustix::io::Errno;
-use rustix::process::{Pid, WaitOptions, waitpid};
+use rustix::process::{DumpableBehavior, Pid, WaitOptions, set_dumpable_behavior, waitpid};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// A path that nobody has: the child's exec fails.
@@ -51,6 +51,8 @@ pub fn try_it() -> std::result::Result<bool, String> {
 /// The child: a filter with a listener, then the exec.
 fn ask(filter: &[bpf::Instruction], parent: &Channel) -> u8 {
     _ = rustix::thread::set_no_new_privs(true);
+    // A program file with capabilities makes a process that nobody may look into; the command will not be one.
+    _ = set_dumpable_behavior(DumpableBehavior::Dumpable);
     let (killable, listener) = match seccomp::install_with_listener(filter, true) {
         Err(Errno::INVAL) => (0, seccomp::install_with_listener(filter, false)),
         other => (1, other),
