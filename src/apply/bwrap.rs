@@ -4,6 +4,7 @@
 use super::{Stage, failed, init};
 use crate::error::{Failure, Lacks, Result};
 use crate::launch::message::{Channel, Message};
+use crate::monitor::ebpf::Announcement;
 use crate::monitor::ebpf::give_up;
 use crate::plan::bpf::Instruction;
 use crate::plan::bwrap::{Word, modes, render};
@@ -122,7 +123,7 @@ pub(super) fn resume(number: i32) -> Result<u8> {
         mask: Mask::from_bits(host.mask),
         parent,
         inbound: channel(host.inbound)?,
-        nonce: host.nonce,
+        announcement: host.nonce.map(Announcement::from),
         guard: channel(host.guard)?,
         outside: host.outside,
         steps: Steps::new("init"),
@@ -171,7 +172,8 @@ fn encode(stage: &Stage<'_>, stderr: i32) -> Vec<u8> {
     w.number(raw(stage.guard.as_ref()));
     w.number(stderr as u64);
     w.number(stage.mask.bits());
-    for pair in [stage.nonce, stage.outside.map(|(a, b)| [a, b])] {
+    let nonce = stage.announcement.as_ref().map(Announcement::nonce);
+    for pair in [nonce, stage.outside.map(|(a, b)| [a, b])] {
         let [a, b] = pair.unwrap_or_default();
         [u64::from(pair.is_some()), a, b].into_iter().for_each(|n| w.number(n));
     }
@@ -409,7 +411,7 @@ mod tests {
             mask: Mask::from_bits(0x4002),
             parent,
             inbound: None,
-            nonce: Some([1, u64::MAX]),
+            announcement: Some(Announcement::from([1, u64::MAX])),
             guard: None,
             outside: None,
             steps: Steps::new("test"),

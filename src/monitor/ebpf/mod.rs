@@ -61,7 +61,19 @@ pub struct Announcement {
     counters: Option<Shared>,
 }
 
+impl From<[u64; 2]> for Announcement {
+    /// In another program, which sees no counters.
+    fn from(nonce: [u64; 2]) -> Announcement {
+        Announcement { nonce, counters: None }
+    }
+}
+
 impl Announcement {
+    /// The two numbers.
+    pub fn nonce(&self) -> [u64; 2] {
+        self.nonce
+    }
+
     /// Announces the calling task until a program has seen it; false when none does.
     #[must_use]
     pub fn announce(&self) -> bool {
