@@ -116,7 +116,14 @@ fn guard(plan: &Plan, log: &Log, ends: &Ends) -> Result<()> {
     let aside = plan.watched.iter().filter(|w| w.then != Then::Report && !w.there);
     let record = plan.state.as_ref().filter(|_| aside.clone().next().is_some()).and_then(|state| {
         let paths = aside.filter(|w| w.then == Then::Aside).map(|w| w.path.as_path());
-        Record::write(state, &run, paths)
+        let record = Record::write(state, &run, paths);
+        if record.is_none() {
+            let state = state.display();
+            log.warn(&format!(
+                "cannot note in {state} what is watched: no later start will look for it if fence is killed"
+            ));
+        }
+        record
     });
     let quarantine = Quarantine::open(plan.state.as_deref(), &run);
     let mut watcher = Watcher::new(&plan.watched, configurations(plan), quarantine);
@@ -135,13 +142,11 @@ fn guard(plan: &Plan, log: &Log, ends: &Ends) -> Result<()> {
         _ = poll(&mut fds, watcher.deaf.then_some(&interval));
         let over = !fds[1].revents().is_empty();
         drop(fds);
-        if let Some((message, namespaces)) = ends.inside.receive_with() {
-            match (message, &proc) {
-                (Message::Built, Ok(proc)) if plan.mounts.iter().any(|row| row.protects().is_some()) => {
-                    keeper = Some(Keeper::enter(plan, &namespaces, proc)?);
-                }
-                _ => {}
-            }
+        if let Some((Message::Built, namespaces)) = ends.inside.receive_with()
+            && plan.mounts.iter().any(|row| row.protects().is_some())
+        {
+            let proc = proc.as_ref().map_err(|e| failed("open /proc to guard the sandbox", *e))?;
+            keeper = Some(Keeper::enter(plan, &namespaces, proc)?);
         }
         while signals.next().is_some() {}
         if over {

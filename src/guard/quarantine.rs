@@ -5,7 +5,7 @@ use crate::error::{Failure, Result};
 use crate::log::Log;
 use crate::nofollow::{make_directories, open_below};
 use rustix::fs::{
-    AtFlags, CWD, Mode, OFlags, RenameFlags, fstat, open, openat, renameat_with, statat, unlinkat,
+    AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, fstat, open, openat, renameat_with, statat, unlinkat,
 };
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
@@ -112,13 +112,21 @@ impl Quarantine {
         self.count
     }
 
-    /// Moves what stands at a path, if anything; says where to.
+    /// Moves what stands at a path, if anything; says where to. A link on the way leads past the watch: it is moved.
     fn take(&mut self, path: &Path) -> Result<Option<PathBuf>> {
-        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(None) };
-        match self.host(parent) {
-            Ok(directory) => self.move_aside(directory.as_fd(), parent, name),
-            Err(_) => Ok(None),
+        let mut at = path;
+        let kind = |stat: rustix::fs::Stat| FileType::from_raw_mode(stat.st_mode);
+        while let (Some(parent), Some(name)) = (at.parent(), at.file_name()) {
+            if let Ok(directory) = self.host(parent)
+                && fstat(&directory).is_ok_and(|stat| kind(stat) == FileType::Directory)
+            {
+                let there = statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW);
+                let counts = at == path || there.is_ok_and(|stat| kind(stat) == FileType::Symlink);
+                return if counts { self.move_aside(directory.as_fd(), parent, name) } else { Ok(None) };
+            }
+            at = parent;
         }
+        Ok(None)
     }
 
     /// Moves `name` out of `directory`, which is at `at`; says where to. None: it is gone by now.
@@ -208,7 +216,7 @@ impl Record {
     }
 }
 
-/// The host's `/` for this process, while it still is.
+/// A directory of the host's, while this process still sees them.
 pub(super) fn descriptor(path: &str) -> std::result::Result<OwnedFd, Errno> {
     rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }

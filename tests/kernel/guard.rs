@@ -281,8 +281,9 @@ fn the_next_start_moves_aside_what_a_killed_run_left() {
     for who in everybody() {
         let world = World::new(who);
         repository(&world);
-        let line = "while [ ! -e go ]; do sleep 0.01; done; echo evil > .git/commondir; touch planted; exec sleep 60";
-        let mut run = start(&world, WRITE, line);
+        let line = "while [ ! -e go ]; do sleep 0.01; done; echo evil > .git/commondir; mkdir evil; ln -s evil no; touch planted; exec sleep 60";
+        let policy = r#"{"filesystem": {"allowWrite": ["."], "denyWrite": ["no/such/name"]}}"#;
+        let mut run = start(&world, policy, line);
         let (launcher, guard, _) = processes(&run);
         kill(guard, "-STOP");
         world.write("go", "");
@@ -300,6 +301,8 @@ fn the_next_start_moves_aside_what_a_killed_run_left() {
         };
         wait_for("not swept", || sweep("true").err.contains("in a run that was killed"));
         assert!(!planted.exists());
+        // A link on the way would lead past the next watch.
+        assert!(!is_there(&world.work().join("no")));
         assert_eq!(sweep("true").err, "");
         // A run that goes on is left alone.
         let other = start(&world, WRITE, "exec sleep 1");
