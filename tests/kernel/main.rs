@@ -15,6 +15,7 @@ mod churn;
 mod exec_argv;
 mod exec_path;
 mod exec_threats;
+mod faults;
 mod files;
 mod git;
 mod guard;
