@@ -207,6 +207,8 @@ pub struct Entry {
     pub name: OsString,
     /// It is a directory.
     pub directory: bool,
+    /// The file, where it has other names too (hard links).
+    pub linked: Option<FileId>,
 }
 
 /// An inherited descriptor.

@@ -8,7 +8,7 @@ use super::net::{Mode, Network};
 use crate::cli::Run;
 use crate::config::Policy;
 use crate::error::{Failure, Result};
-use crate::facts::{Entry, Facts};
+use crate::facts::{Entry, Facts, FileId};
 use crate::map::Map;
 use crate::tables::landlock as rights;
 use std::path::{Path, PathBuf};
@@ -52,7 +52,8 @@ struct Node {
     directory: bool,
 }
 
-/// The directories that the probe must list before [`plan`] can be made.
+/// The directories that the probe must list before [`plan`] can be made: those with denials inside, and where single files have
+/// rules, which may be other names of what is denied.
 pub fn to_list(policy: &Policy, run: &Run, facts: &Facts) -> Result<Vec<PathBuf>> {
     let rules = files::rules(policy, run, facts, &super::exec::plan(policy, run, facts)?);
     let holds = facts.cwd.ancestors().find_map(|above| rules.places.get(above));
@@ -65,7 +66,9 @@ pub fn to_list(policy: &Policy, run: &Run, facts: &Facts) -> Result<Vec<PathBuf>
     }
     let mut build = Build::new(facts.landlock_abi, &rules, None);
     _ = build.grant(Path::new("/"), build.root, 0);
-    Ok(build.out.split.into_iter().map(|split| split.path).collect())
+    let files = build.nodes.iter().filter(|(_, node)| !node.directory).filter_map(|(path, _)| path.parent());
+    let files = files.map(Path::to_path_buf);
+    Ok(build.out.split.iter().map(|split| split.path.clone()).chain(files).collect())
 }
 
 /// The rows for these rules. `facts.listings` has what [`to_list`] asks for.
@@ -94,6 +97,9 @@ struct Build<'a> {
     abi: u32,
     nodes: Map<PathBuf, Node>,
     root: u64,
+    /// The most that a file may get at this path: Landlock goes by the file, so a name of it that is denied would get what another
+    /// one is given.
+    limits: Map<PathBuf, u64>,
     /// None: only ask which directories are split.
     listings: Option<&'a Map<PathBuf, Vec<Entry>>>,
     out: Alone,
@@ -110,8 +116,10 @@ struct State {
 impl<'a> Build<'a> {
     fn new(abi: u32, rules: &Rules, listings: Option<&'a Map<PathBuf, Vec<Entry>>>) -> Build<'a> {
         let abi = abi.min(rights::NEWEST_ABI);
-        let mut build = Build { abi, nodes: Map::new(), root: 0, listings, out: Alone::default() };
+        let mut build =
+            Build { abi, nodes: Map::new(), root: 0, limits: Map::new(), listings, out: Alone::default() };
         build.read(rules);
+        build.limit_links();
         build
     }
 
@@ -171,6 +179,26 @@ impl<'a> Build<'a> {
         }
     }
 
+    /// What each name of a file with several may have at most: what the one with the strictest rules has.
+    fn limit_links(&mut self) {
+        let listings = self.listings.into_iter().flat_map(Map::iter);
+        let linked = listings.flat_map(|(directory, entries)| {
+            entries.iter().filter_map(|entry| Some((directory.join(&entry.name), entry.linked?)))
+        });
+        let linked: Vec<(PathBuf, FileId)> = linked.collect();
+        let mut files: Map<FileId, u64> = Map::new();
+        for (path, file) in &linked {
+            if let Some(node) = self.nodes.get(path) {
+                *files.get_or_insert(*file, node.rights) &= node.rights;
+            }
+        }
+        for (path, file) in linked {
+            if let Some(most) = files.get(&file) {
+                self.limits.insert(path, *most);
+            }
+        }
+    }
+
     /// A place that would be the sandbox's own: the host's is hidden but for what would be mounted there.
     fn private(&mut self, mounts: &[Mount]) {
         for mount in mounts {
@@ -202,7 +230,8 @@ impl<'a> Build<'a> {
         self.out.split.push(Split { path: path.to_path_buf(), fixed, unlisted });
         // Of what stands beside the nodes, only entries that exist can be named.
         let inner = self.children(path);
-        for Entry { name, directory } in self.listings.and_then(|all| all.get(path)).into_iter().flatten() {
+        for Entry { name, directory, .. } in self.listings.and_then(|all| all.get(path)).into_iter().flatten()
+        {
             let child = path.join(name);
             if !inner.contains(&child) {
                 self.row(&child, *directory, wanted & !given)?;
@@ -269,6 +298,7 @@ impl<'a> Build<'a> {
 
     fn row(&mut self, path: &Path, directory: bool, access: u64) -> Result<()> {
         let possible = rights::handled_fs(self.abi) & if directory { u64::MAX } else { rights::FILE };
+        let access = access & self.limits.get(path).copied().unwrap_or(u64::MAX);
         if access & possible == 0 || self.listings.is_none() {
             return Ok(());
         }

@@ -16,6 +16,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fcntl_getfl, fstat, open, re
 use rustix::termios::isatty;
 use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 /// `PIPEFS_MAGIC`: an anonymous pipe, unlike a FIFO of the file system.
@@ -79,10 +80,17 @@ pub fn look(
 /// Command rules that can't be kept here.
 pub fn look_for_landlock(facts: &mut Facts, policy: &Policy, run: &Run) -> Result<()> {
     for path in crate::plan::alone::to_list(policy, run, facts)? {
+        if facts.listings.contains_key(&path) {
+            continue;
+        }
         let entries = std::fs::read_dir(&path).into_iter().flatten().flatten();
         let entries = entries.filter_map(|entry| {
             let kind = entry.file_type().ok().filter(|kind| !kind.is_symlink())?;
-            Some(Entry { name: entry.file_name(), directory: kind.is_dir() })
+            let linked = match kind.is_dir() {
+                true => None,
+                false => entry.metadata().ok().filter(|of| of.nlink() > 1).map(|of| (of.dev(), of.ino())),
+            };
+            Some(Entry { name: entry.file_name(), directory: kind.is_dir(), linked })
         });
         facts.listings.insert(path, entries.collect());
     }

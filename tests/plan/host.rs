@@ -223,6 +223,7 @@ impl Host {
                 let entry = |(path, node): (&PathBuf, &Node)| Entry {
                     name: path.file_name().unwrap().into(),
                     directory: matches!(node, Node::Directory),
+                    linked: None,
                 };
                 facts.listings.insert(dir.clone(), entries.map(entry).collect());
             }
