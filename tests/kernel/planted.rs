@@ -82,7 +82,7 @@ fn git_on_the_host_runs_nothing_that_was_planted() {
         let work = world.work();
         let whole = std::env::var_os("FENCE_TEST_LONG").is_some();
         let fresh = |mark: &Path| {
-            world.bare("sh", ["-c", "rm -rf ../work/* && cp -a ../fresh/. ."]).ok();
+            world.bare("sh", ["-c", "rm -rf ./* && cp -a ../fresh/. ."]).ok();
             assert!(!mark.exists());
         };
         world.bare("sh", ["-ec", REPOSITORIES]).ok();
