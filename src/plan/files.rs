@@ -279,9 +279,7 @@ impl Builder<'_> {
         shown.extend(execute);
         // Names are looked up through what /etc/resolv.conf leads to, wherever that is.
         shown.extend(facts.at("/etc/resolv.conf").filter(|_| !fs.strict_deny_read).cloned());
-        shown.extend(
-            facts.at("/init").filter(|_| facts.wsl_interop && fs.wsl_interop != Some(false)).cloned(),
-        );
+        shown.extend(facts.at("/init").filter(|_| fs.wsl_interop.unwrap_or(facts.wsl_interop)).cloned());
         // A root that is built from parts is writable when its parts are.
         let place = if self.parts_missing() && self.allows_root() { Place::Write } else { Place::Read };
         for found in shown {
@@ -499,11 +497,11 @@ impl Builder<'_> {
                 self.deny(&found, Place::Mask, literal);
             }
         }
-        if self.facts.wsl_interop
-            && fs.wsl_interop == Some(false)
-            && let Some(init) = self.facts.at("/init").cloned()
-        {
-            self.deny(&init, Place::Mask, false);
+        // What starts Windows programs, and its sockets, whatever shows them. Registered or not: `/init` works by itself too.
+        if fs.wsl_interop == Some(false) {
+            for found in ["/init", "/run/WSL"].iter().filter_map(|path| self.facts.at(path)) {
+                self.deny(found, Place::Mask, false);
+            }
         }
     }
 

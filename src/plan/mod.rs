@@ -266,10 +266,26 @@ fn notes(
     notes.extend(rules.unenforced.iter().map(unenforced));
     notes.extend(missing_layers(facts));
     notes.extend(net::notes(policy, run, facts, network));
+    notes.extend(wsl(policy, run, facts));
     if let Some(Err(why)) = facts.monitor.as_ref().filter(|_| run.monitor) {
         notes.push(degraded(format!("--monitor cannot show what the kernel denies, such as files: {why}")));
     }
     notes
+}
+
+/// Where `wslInterop` is less than it sounds like.
+fn wsl(policy: &Policy, run: &Run, facts: &Facts) -> Option<Note> {
+    let opened = |name: &String| matches!(name.as_str(), "socket" | "socketcall");
+    match policy.filesystem.wsl_interop.filter(|_| facts.wsl_interop)? {
+        true => Some(degraded(
+            "filesystem.wslInterop opens /init only: Windows programs, which no sandbox holds, start through /run/WSL and vsock \
+             too, and those stay closed",
+        )),
+        false if run.allow_syscalls.iter().any(opened) => Some(unenforced(
+            "filesystem.wslInterop false is not enforced: --allow-syscall socket opens vsock, through which Windows programs start",
+        )),
+        false => None,
+    }
 }
 
 fn remark(text: String) -> Note {

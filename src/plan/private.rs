@@ -52,7 +52,7 @@ const ENGINES: [&str; 6] = [
 ];
 
 /// More paths whose presence on the host decides what is made.
-const PROBED: [&str; 11] = [
+const PROBED: [&str; 12] = [
     "/dev/shm",
     "/sys",
     "/tmp",
@@ -62,6 +62,7 @@ const PROBED: [&str; 11] = [
     "/var/run",
     "/proc",
     "/init",
+    "/run/WSL",
     "/etc/resolv.conf",
     "/dev/kmsg",
 ];

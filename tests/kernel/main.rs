@@ -44,3 +44,4 @@ mod syscalls;
 mod table;
 mod together;
 mod twice;
+mod wsl;

@@ -158,6 +158,7 @@ impl Host {
         match words[0] {
             "expose-host-path" => self.run.expose_read.push(value),
             "expose-host-path-rw" => self.run.expose_write.push(value),
+            "allow-syscall" => self.run.allow_syscalls.push(words[1].into()),
             "service-execution-model" => self.run.services_on_host = words[1] == "on-host",
             "command" => self.run.command = Command::Argv(words[1..].iter().map(OsString::from).collect()),
             other => panic!("unknown flag {other}"),
