@@ -29,6 +29,12 @@ pub(crate) const ACTS: &[Act] = &[
     ("create", "PATH [TEXT]", |a| {
         Ok(OpenOptions::new().write(true).create_new(true).open(&a[0])?.write_all(text(a, 1).as_bytes())?)
     }),
+    ("copy", "DIRECTORY FILES...", |a| {
+        for file in &a[1..] {
+            fs::copy(file, Path::new(&a[0]).join(Path::new(file).file_name().unwrap()))?;
+        }
+        Ok(())
+    }),
     ("mkdir", "PATH", |a| Ok(fs::create_dir(&a[0])?)),
     ("rmdir", "PATH", |a| Ok(fs::remove_dir(&a[0])?)),
     ("unlink", "PATH", |a| Ok(fs::remove_file(&a[0])?)),

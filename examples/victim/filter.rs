@@ -31,10 +31,7 @@ pub(crate) const ACTS: &[Act] = &[
             statement(RETURN, ERRNO | libc::EINVAL as u32),
             statement(RETURN, ALLOW),
         ];
-        if install(&program).is_err() {
-            no_new_privs()?;
-            install(&program)?;
-        }
+        install_as_root(&program)?;
         run(&a[1..])
     }),
     // A process that has a listener already, which nobody reads.
@@ -61,11 +58,11 @@ pub(crate) const ACTS: &[Act] = &[
 ];
 
 #[repr(C)]
-struct Statement {
-    code: u16,
-    jt: u8,
-    jf: u8,
-    k: u32,
+pub(crate) struct Statement {
+    pub(crate) code: u16,
+    pub(crate) jt: u8,
+    pub(crate) jf: u8,
+    pub(crate) k: u32,
 }
 
 #[repr(C)]
@@ -74,13 +71,13 @@ struct Program {
     filter: *const Statement,
 }
 
-const LOAD: u16 = 0x20;
-const EQUAL: u16 = 0x15;
-const RETURN: u16 = 0x06;
-const ALLOW: u32 = 0x7fff_0000;
-const ERRNO: u32 = 0x0005_0000;
+pub(crate) const LOAD: u16 = 0x20;
+pub(crate) const EQUAL: u16 = 0x15;
+pub(crate) const RETURN: u16 = 0x06;
+pub(crate) const ALLOW: u32 = 0x7fff_0000;
+pub(crate) const ERRNO: u32 = 0x0005_0000;
 
-fn statement(code: u16, k: u32) -> Statement {
+pub(crate) fn statement(code: u16, k: u32) -> Statement {
     Statement { code, jt: 0, jf: 0, k }
 }
 
@@ -95,12 +92,16 @@ fn refuse(errno: i32, names: &str, command: &[String]) -> Outcome {
         program.push(statement(RETURN, ERRNO | errno as u32));
     }
     program.push(statement(RETURN, ALLOW));
-    // Root installs it without no_new_privs, so that what runs under it is as it would be on that kernel.
-    if install(&program).is_err() {
-        no_new_privs()?;
-        install(&program)?;
-    }
+    install_as_root(&program)?;
     run(command)
+}
+
+/// Root installs it without no_new_privs, so that what runs under it is as it would be on that kernel.
+pub(crate) fn install_as_root(program: &[Statement]) -> Outcome {
+    install(program).or_else(|_| {
+        no_new_privs()?;
+        install(program)
+    })
 }
 
 fn no_new_privs() -> Outcome {
@@ -108,7 +109,7 @@ fn no_new_privs() -> Outcome {
     check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }).map(drop)
 }
 
-fn install(statements: &[Statement]) -> Outcome {
+pub(crate) fn install(statements: &[Statement]) -> Outcome {
     load(statements, 0).map(drop)
 }
 

@@ -7,17 +7,29 @@
 // Every system call here is made as an attacker would: by number, with arguments that no library would pass on.
 #![allow(clippy::unwrap_used)]
 
+#[cfg(target_arch = "x86_64")]
+mod apparmor;
 mod calls;
 mod errno;
 mod exec;
 mod files;
 mod filter;
+#[cfg(target_arch = "x86_64")]
+mod hosts;
 mod ipc;
+#[cfg(target_arch = "x86_64")]
+mod landlock;
 mod processes;
 mod races;
 
 use errno::Errno;
 use std::process::ExitCode;
+
+/// Other hosts than this one are made of calls by their numbers.
+#[cfg(target_arch = "x86_64")]
+const HOSTS: [&[Act]; 3] = [hosts::ACTS, landlock::ACTS, apparmor::ACTS];
+#[cfg(not(target_arch = "x86_64"))]
+const HOSTS: [&[Act]; 0] = [];
 
 /// How an act went.
 type Outcome = Result<(), Errno>;
@@ -28,7 +40,7 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args_os().skip(1).map(|w| w.to_string_lossy().into_owned()).collect();
     let tables =
         [files::ACTS, calls::ACTS, processes::ACTS, ipc::ACTS, filter::ACTS, exec::ACTS, races::ACTS];
-    let mut acts = tables.into_iter().flatten();
+    let mut acts = tables.into_iter().chain(HOSTS).flatten();
     let Some((name, args)) = words.split_first() else {
         acts.for_each(|(name, usage, _)| println!("{name} {usage}"));
         return ExitCode::from(2);

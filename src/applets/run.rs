@@ -3,7 +3,7 @@
 use crate::cli::{Layer, Run};
 use crate::config::{self, Env, Loaded, Policy};
 use crate::error::{Failure, Result};
-use crate::facts::Facts;
+use crate::facts::{Engine, Facts};
 use crate::guard;
 use crate::launch::{self, Host};
 use crate::log::Log;
@@ -72,6 +72,10 @@ fn attempt(
 ) -> Result<u8> {
     let plan = plan::plan(&prepared.policy, run, &prepared.facts)?;
     steps.mark("plan");
+    // What another program makes is tried first: what it would lack is not to be said of the engine that comes after it.
+    if plan.engine == Engine::Bwrap && !plan.notes.is_empty() {
+        engines::try_out(&plan)?;
+    }
     for note in plan.notes.iter().chain(&prepared.unsure) {
         if said.contains(&note.text) {
             continue;

@@ -9,6 +9,7 @@
 #![allow(unreachable_pub, reason = "the modules of one test program")]
 
 mod alone;
+mod anywhere;
 mod broker;
 mod bwrap;
 mod churn;
