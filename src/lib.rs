@@ -25,6 +25,7 @@ mod nofollow;
 pub mod order;
 pub mod plan;
 pub mod probe;
+pub mod rights;
 pub mod rules;
 pub mod supervise;
 pub mod sys;

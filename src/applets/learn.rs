@@ -36,7 +36,7 @@ pub fn run(run: &Run, how: &Learn, arguments: usize) -> Result<u8> {
     let place = init::Place::find(&output).map_err(failed)?;
     let (loaded, _) = load(run, &env, &log)?;
     host::check_stdio()?;
-    crate::monitor::ebpf::give_up();
+    crate::rights::give_up()?;
     let home = env.home.as_deref().filter(|home| home.is_absolute());
     let planned = |policy: &Policy| -> Result<(Plan, Vec<OwnedFd>)> {
         let mut facts = host::look(policy, run, &env.cwd, home, &loaded.file_paths)?;

@@ -8,9 +8,10 @@ use crate::guard;
 use crate::launch::{self, Host};
 use crate::log::Log;
 use crate::monitor::advice::Advisor;
-use crate::monitor::ebpf::{Monitor, give_up};
+use crate::monitor::ebpf::Monitor;
 use crate::plan::{self, Note, Plan, Watch, Weight};
 use crate::probe::{engines, host};
+use crate::rights::give_up;
 use crate::rules::command;
 use crate::supervise;
 use crate::sys::time::Stamp;
@@ -143,7 +144,7 @@ fn prepare(run: &Run, log: &Log, steps: &mut Steps) -> Result<Prepared> {
     let unsure = unchecked(unsure).collect();
     let mut prepared = Prepared { policy: loaded.policy, facts, proxies, monitor: None, unsure };
     prepared.load_monitor(run);
-    give_up();
+    give_up()?;
     steps.mark("probe");
     Ok(prepared)
 }

@@ -5,7 +5,6 @@ use super::{Stage, failed, init};
 use crate::error::{Failure, Lacks, Result};
 use crate::launch::message::{Channel, Message};
 use crate::monitor::ebpf::Announcement;
-use crate::monitor::ebpf::give_up;
 use crate::plan::bpf::Instruction;
 use crate::plan::bwrap::{Word, modes, render};
 use crate::plan::env::Environment;
@@ -89,7 +88,7 @@ fn file(content: &[u8]) -> std::result::Result<i32, Errno> {
 /// # Errors
 /// It is not what fence wrote there.
 pub(super) fn resume(number: i32) -> Result<u8> {
-    give_up();
+    crate::rights::give_up()?;
     _ = rustix::thread::set_name(c"fence");
     let wrong = || {
         Failure::new(format!("cannot read the plan from descriptor {number}"))

@@ -157,6 +157,14 @@ pub(super) fn notes(facts: &Facts, mounts: &[Mount]) -> Vec<Note> {
             first.display()
         )));
     }
+    if let Some(of) =
+        mounts.iter().find_map(|row| if let Mount::Copy { of, .. } = row { Some(of) } else { None })
+    {
+        notes.push(degraded(format!(
+            "{} can't be rewritten inside bubblewrap: git submodule update fails there",
+            of.display()
+        )));
+    }
     if facts.uid == 0 {
         notes.push(degraded(
             "root can change the modes of the host's device nodes: bubblewrap can't bind them read-only",
@@ -278,6 +286,8 @@ mod tests {
         assert!(texts(&plain(false, 1000), &[tmpfs("/tmp", 0o1777, false)]).is_empty());
         assert!(texts(&plain(true, 1000), &[])[0].contains("set-user-ID"));
         assert!(texts(&plain(false, 0), &[])[0].contains("device nodes"));
+        let copy = [Mount::Copy { of: "/w/config".into(), at: "/run/c".into() }];
+        assert!(texts(&plain(false, 1000), &copy)[1].contains("/w/config can't be rewritten"));
         let mask = [Mount::MaskFile("/w/.env".into())];
         assert!(texts(&plain(false, 1000), &mask)[0].contains("/w/.env"));
     }

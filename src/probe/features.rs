@@ -65,7 +65,7 @@ pub fn look() -> Result<Findings> {
         landlock_abi: facts.landlock_abi,
         landlock_errata: landlock_errata(),
         ebpf: Monitor::load().map(drop),
-        cap_bpf: facts.capable(39),
+        cap_bpf: rustix::thread::capabilities(None).is_ok_and(|sets| sets.permitted.bits() & 1 << 39 != 0),
         mount_setattr: facts.mount_setattr,
         tried: facts.tried,
         engine: planned.map(|plan| plan.engine).map_err(|failure| failure.to_string()),

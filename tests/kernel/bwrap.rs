@@ -146,7 +146,7 @@ fn what_bubblewrap_can_not_do_stops_the_run() {
     without.env("PATH", world.home());
     Ran::of(without).status(125).says("there is no bwrap on PATH");
     // A word that is for fence itself.
-    world.run(["--bwrap-stage", "0"]).status(125).says("cannot read the plan");
+    world.bare(world.fence(), ["--bwrap-stage", "0"]).status(125).says("cannot read the plan");
 }
 
 #[test]

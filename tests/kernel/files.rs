@@ -38,6 +38,9 @@ fn denied(policy: &str, set_up: &str, acts: &[&str], after: &str) {
         // Once more while somebody on the host edits the same tree.
         let busy = World::new(who);
         busy.bare("sh", ["-ec", set_up]).ok();
+        if busy.engine_lacks(policy, "can't keep the symbolic link") {
+            continue;
+        }
         let churner = Churner::start(&busy);
         attack(&busy);
         churner.end();
@@ -124,6 +127,9 @@ fn a_run_can_not_prepare_the_next_one() {
         let policy =
             r#"{"filesystem": {"allowWrite": [".", "out", "out2/*"], "denyRead": ["a/b/secret", "creds"]}}"#;
         let plant = "mv a z; mv a/b z; ln -sfn /dev/null creds; rm -rf out; ln -s ~/.ssh out; mkdir out2; ln -s ~/.ssh out2/x; ls -l";
+        if world.engine_lacks(policy, "can't keep the symbolic link") {
+            continue;
+        }
         let first = sh(&world, policy, plant).ok();
         let second = sh(
             &world,
@@ -337,6 +343,9 @@ fn starting_fence_creates_nothing_on_the_host() {
         let list = || {
             world.bare("find", [world.root.to_str().unwrap(), "-not", "-name", "policy-*", "-ls"]).ok().out
         };
+        if world.engine_lacks(policy, "can't keep the symbolic link") {
+            continue;
+        }
         sh(&world, policy, "true").ok();
         let before = list();
         sh(&world, policy, "true").ok();

@@ -35,6 +35,7 @@ mod programs;
 mod proxy;
 mod pty;
 mod races;
+mod rights;
 mod scale;
 mod scratch;
 mod search;

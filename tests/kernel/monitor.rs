@@ -480,7 +480,8 @@ fn what_each_sees() {
         std::fs::set_permissions(&other, mode).unwrap();
         let (victim, fence) = (world.victim(), world.fence());
         let (victim, fence) = (victim.to_str().unwrap(), fence.to_str().unwrap());
-        for act in &ACTS {
+        let no_names = world.engine_lacks(policy, "can't answer name queries");
+        for act in ACTS.iter().filter(|act| !(no_names && act.name == "denied DNS")) {
             let who = format!("uid {}, rights {rights}: {}", world.who.uid, act.name);
             let ran = monitored(&world, &[], policy, &["sh", "-c", act.line, victim, fence]);
             // Nobody denies root the reading of files.

@@ -39,6 +39,9 @@ fn several_runs_in_one_directory() {
         let world = World::new(who);
         repository(&world);
         let save = "echo KEY > n && mv n .env; echo good > n && mv n named";
+        if world.engine_lacks(POLICY, "makes no mount again") {
+            continue;
+        }
         let (a, b) = (start(&world, POLICY, &loops("a")), start(&world, POLICY, &loops("b")));
         world.bare("sh", ["-c", save]).ok();
         std::thread::sleep(std::time::Duration::from_millis(200));

@@ -93,6 +93,9 @@ fn a_device_on_a_standard_descriptor_keeps_its_mode() {
     let mut outside = world.command("sh", ["-c", &line]);
     assert!(outside.stdin(fs::File::open("/dev/full").unwrap()).status().unwrap().success());
     let policy = r#"{"filesystem": {"allowWrite": ["."]}}"#;
+    if world.engine_lacks(policy, "root can change the modes of the host's device nodes") {
+        return;
+    }
     let mut command = world.fenced_command(policy, ["sh", "-c", &line]);
     let ran = command.stdin(fs::File::open("/dev/full").unwrap()).output().unwrap();
     assert!(!ran.status.success() && mode() == before, "{ran:?}");

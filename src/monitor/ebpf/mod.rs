@@ -12,8 +12,6 @@ mod privileges;
 mod programs;
 mod queue;
 
-pub use privileges::give_up;
-
 use super::advice::Advisor;
 use super::call::{COMPAT, names};
 use crate::log::Log;

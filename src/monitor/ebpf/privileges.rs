@@ -1,6 +1,6 @@
 //! The rights that loading programs takes, and what to say when they are missing.
 
-use crate::sys::secure_exec;
+use crate::rights;
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CapabilitySet, capabilities, no_new_privs, set_capabilities};
@@ -12,15 +12,11 @@ const SYS_ADMIN: u32 = 21;
 /// Locked memory that all maps together need, with some to spare.
 const LOCKED: u64 = 8 << 20;
 
-fn bits() -> u64 {
-    NEEDED.iter().fold(0, |set, (bit, _)| set | 1 << bit)
-}
-
 /// Makes effective what the program file gives (`setcap …+p`), and lets as much memory be locked as may be: up to Linux
 /// 5.10 maps count as such. The answer is the limit to put back.
 pub(super) fn raise() -> Rlimit {
     if let Ok(mut sets) = capabilities(None) {
-        let wanted = CapabilitySet::from_bits_retain(bits() | 1 << SYS_ADMIN);
+        let wanted = CapabilitySet::from_bits_retain(rights::MONITOR);
         sets.effective |= sets.permitted & wanted;
         _ = set_capabilities(None, sets);
     }
@@ -31,23 +27,10 @@ pub(super) fn raise() -> Rlimit {
     before
 }
 
-/// Puts the limit back.
+/// Puts the limit back, and what the program file gives out of effect.
 pub(super) fn restore(limit: Rlimit) {
     _ = setrlimit(Resource::Memlock, limit);
-}
-
-/// Gives up what the program file gave, for good: from here on nobody has more rights than the caller. Root keeps what it
-/// came with.
-pub fn give_up() {
-    if secure_exec()
-        && let Ok(mut sets) = capabilities(None)
-    {
-        let keep = CapabilitySet::from_bits_retain(!bits());
-        sets.effective &= keep;
-        sets.permitted &= keep;
-        sets.inheritable &= keep;
-        _ = set_capabilities(None, sets);
-    }
+    _ = rights::put_away();
 }
 
 /// Why the kernel refused, and what to do.

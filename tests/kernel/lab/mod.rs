@@ -119,8 +119,11 @@ impl Lab {
         words: impl IntoIterator<Item = S>,
     ) -> Ran {
         let plain = world.fenced_command(policy, words);
-        let mut command = world.command(world.fence(), flags);
-        command.args(plain.get_args());
+        let plain: Vec<&OsStr> = plain.get_args().collect();
+        // After those of the harness, which may name another engine.
+        let (own, words) = plain.split_at(plain.iter().position(|word| *word == "--").unwrap());
+        let mut command = world.command(world.fence(), own);
+        command.args(flags).args(words);
         Ran::of(self.enter(world, &command))
     }
 }
