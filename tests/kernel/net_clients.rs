@@ -4,6 +4,7 @@
 use crate::harness::{Ran, World, everybody, has};
 use crate::lab::{Lab, lab, python_has};
 use crate::need;
+use rustix::net::{AddressFamily, Protocol, SocketType, ipproto};
 use std::process::Command;
 
 const POLICY: &str = r#"{
@@ -621,9 +622,7 @@ fn nothing_gets_out_beside_the_proxy() {
         let world = World::new(who);
         world.write("out.py", OUT);
         let mut acts = vec!["tcp4", "tcp6", "udp", "dns", "mapped"];
-        if vsock() {
-            acts.push("vsock");
-        }
+        acts.extend(SOMETIMES.iter().filter(|kind| there_is(kind)).map(|kind| kind.0));
         if who.uid == 0 {
             acts.extend(["raw", "packet"]);
         }
@@ -635,6 +634,7 @@ fn nothing_gets_out_beside_the_proxy() {
             let errnos = match act {
                 "raw" | "packet" => ["[Errno 1]", "[Errno 97]"],
                 "vsock" => ["[Errno 97]", "[Errno 97]"],
+                "mptcp" => ["[Errno 101]", "[Errno 97]"],
                 "udp" | "dns" => ["[Errno 101]", "[Errno 97]"],
                 _ => ["[Errno 101]", "[Errno 13]"],
             };
@@ -673,10 +673,13 @@ fn without_a_network_namespace() {
     }
 }
 
-/// Whether this kernel has the sockets of virtual machines.
-fn vsock() -> bool {
-    let tried = rustix::net::socket(rustix::net::AddressFamily::VSOCK, rustix::net::SocketType::STREAM, None);
-    has("vsock", tried.is_ok(), "this kernel has no AF_VSOCK")
+/// Sockets that not every kernel has: the act, and how they are made.
+const SOMETIMES: [(&str, AddressFamily, Option<Protocol>); 2] =
+    [("vsock", AddressFamily::VSOCK, None), ("mptcp", AddressFamily::INET, Some(ipproto::MPTCP))];
+
+fn there_is((name, family, protocol): &(&'static str, AddressFamily, Option<Protocol>)) -> bool {
+    let tried = rustix::net::socket(*family, SocketType::STREAM, *protocol);
+    has(name, tried.is_ok(), "this kernel has no such sockets")
 }
 
 /// Ways to a server by its address: each says "out" when something came back, or went on its way where nothing can come.
@@ -684,9 +687,10 @@ const OUT: &str = r#"
 import socket, sys
 act = sys.argv[1]
 query = bytes.fromhex("123401000001000000000000") + b"\x03pkg\x07example\x04test\x00\x00\x01\x00\x01"
-if act in ("tcp4", "tcp6", "mapped"):
-    address = {"tcp4": "198.51.100.1", "tcp6": "2001:db8:fe::1", "mapped": "::ffff:198.51.100.1"}[act]
-    s = socket.socket(socket.AF_INET if act == "tcp4" else socket.AF_INET6)
+if act in ("tcp4", "tcp6", "mapped", "mptcp"):
+    address = {"tcp6": "2001:db8:fe::1", "mapped": "::ffff:198.51.100.1"}.get(act, "198.51.100.1")
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    s = socket.socket(family, socket.SOCK_STREAM, 262 if act == "mptcp" else 0)
     s.settimeout(10)
     s.connect((address, 80))
     s.sendall(b"GET / HTTP/1.0\r\n\r\n")
