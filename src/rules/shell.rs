@@ -1,6 +1,7 @@
 //! Shell lines: the simple commands in them, those in the lines of inner shells, and those that other programs are told
 //! to run. Pure, and bounded in time and depth; what can't be read is said, never passed over.
 
+mod cursor;
 mod grammar;
 mod nested;
 mod redirect;
@@ -10,7 +11,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::rc::Rc;
 
-use grammar::{MAX_DEPTH, Parser, TOO_DEEP};
+use cursor::{MAX_DEPTH, Parser, TOO_DEEP};
 use nested::Inner;
 
 /// A word of a command.

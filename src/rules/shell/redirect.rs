@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::grammar::{Parser, Result, is_meta};
+use super::cursor::{Parser, Result, is_meta};
 
 /// A here-document whose text begins after the next end of line.
 pub(super) struct HereDoc {

@@ -1,7 +1,7 @@
 //! Words: quotes, escapes, expansions and the commands inside them.
 
 use super::Word;
-use super::grammar::{Parser, Result, is_meta};
+use super::cursor::{Parser, Result, is_meta};
 
 const NOT_CLOSED: &str = "a quote is not closed";
 
