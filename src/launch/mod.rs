@@ -18,6 +18,9 @@ use crate::sys::signal;
 use crate::trace::Steps;
 use crate::tree;
 use message::Channel;
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::Pid;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -33,6 +36,53 @@ pub struct Host {
     pub log: Arc<Log>,
 }
 
+/// The launcher's ends of what it has in common with the sandbox, and what only it has.
+struct Ours {
+    init: Channel,
+    /// Sockets of `-p`, and where init is asked for connections to ports inside.
+    inbound: Vec<OwnedFd>,
+    ask: Option<Channel>,
+    /// Its end tells the guard that nothing runs any more.
+    guard: Option<Channel>,
+    /// What bubblewrap says on its standard error.
+    said: Option<OwnedFd>,
+}
+
+/// The sandbox's.
+struct Theirs {
+    launcher: Channel,
+    inbound: Option<Channel>,
+    guard: Option<Channel>,
+    says: Option<OwnedFd>,
+}
+
+/// The guard's: to the launcher, and to init.
+type Guards = (Channel, Channel);
+
+/// All that the processes of a run say to each other through.
+fn ends(plan: &Plan) -> Result<(Ours, Theirs, Option<Guards>)> {
+    let (init, launcher) = Channel::pair()?;
+    let inbound = supervise::listen(&plan.network.inbound)?;
+    let (ask, answer) = if inbound.is_empty() { None } else { Some(Channel::pair()?) }.unzip();
+    let guard = if guard::is_needed(plan) { Some((Channel::pair()?, Channel::pair()?)) } else { None };
+    let (to_guard, to_us, to_init, from_init) = match guard {
+        None => (None, None, None, None),
+        Some(((ours, launcher), (theirs, init))) => (Some(ours), Some(launcher), Some(init), Some(theirs)),
+    };
+    let (said, says) = plan.bwrap.as_ref().map(|_| pipe()).transpose()?.unzip();
+    let ours = Ours { init, inbound, ask, guard: to_guard, said };
+    let theirs = Theirs { launcher, inbound: answer, guard: from_init, says };
+    Ok((ours, theirs, to_us.zip(to_init)))
+}
+
+fn pipe() -> Result<(OwnedFd, OwnedFd)> {
+    pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(|e| refused("make a pipe", e))
+}
+
+fn refused(what: &str, errno: Errno) -> Failure {
+    Failure::new(format!("cannot {what}")).errno(errno.raw_os_error())
+}
+
 /// Carries the plan out; returns the exit status of the command.
 ///
 /// `arguments` is the number of fence's own argv words, which init wipes from its memory.
@@ -43,100 +93,85 @@ pub fn run(
     host: Host,
     mut steps: Steps,
 ) -> Result<u8> {
-    let announcement =
-        host.monitor.as_ref().map(Monitor::announcement).transpose().map_err(|errno| {
-            Failure::new("cannot look at the monitor's counters").errno(errno.raw_os_error())
-        })?;
-    let (ours, theirs) = Channel::pair()?;
-    let inbound = supervise::listen(&plan.network.inbound)?;
-    let inside = if inbound.is_empty() { None } else { Some(Channel::pair()?) };
-    let (ask, answer) = inside.unzip();
-    let guard = if guard::is_needed(plan) { Some((Channel::pair()?, Channel::pair()?)) } else { None };
-    let (guard_and_us, guard_and_init) = guard.unzip();
-    let (to_guard, guard_to_us) = guard_and_us.unzip();
-    let (init_to_guard, guard_to_init) = guard_and_init.unzip();
+    let announcement = host.monitor.as_ref().map(Monitor::announcement).transpose();
+    let announcement = announcement.map_err(|e| refused("look at the monitor's counters", e))?;
+    let (ours, theirs, guards) = ends(plan)?;
     // Before the fork, so that no signal falls between: the child's mask starts as this one.
     let mask = signal::block_all();
     signal::default_sigchld();
-    let mut spare = match plan.owns_pids() {
-        true => None,
-        false => Some(
-            tree::adopt().map_err(|e| Failure::new("cannot become a sub-reaper").errno(e.raw_os_error()))?,
-        ),
-    };
-    // bubblewrap makes them, and says on its standard error what it can't.
-    let pipe =
-        || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK);
-    let (said, says) = match &plan.bwrap {
-        None => (None, None),
-        Some(_) => {
-            let (read, write) =
-                pipe().map_err(|e| Failure::new("cannot make a pipe").errno(e.raw_os_error()))?;
-            (Some(read), Some(write))
+    let spare = if plan.owns_pids() { None } else { Some(tree::adopt()) };
+    let spare = spare.transpose().map_err(|e| refused("become a sub-reaper", e))?;
+    // bubblewrap makes the namespaces itself.
+    let namespaces = if plan.bwrap.is_some() { 0 } else { plan.namespaces };
+    match fork_into(namespaces) {
+        Err(e) => {
+            signal::restore(&mask);
+            Err(refused("create namespaces for the sandbox", e).unavailable())
         }
-    };
-    let forked = fork_into(if plan.bwrap.is_some() { 0 } else { plan.namespaces }).map_err(|errno| {
-        signal::restore(&mask);
-        Failure::new("cannot create namespaces for the sandbox").errno(errno.raw_os_error()).unavailable()
-    });
-    match forked? {
-        Fork::Child => {
-            drop((ours, ask, inbound, host, to_guard, guard_to_us, guard_to_init));
+        Ok(Fork::Child) => {
+            drop((ours, guards, host));
             let stage = apply::Stage {
                 plan,
                 filter,
                 arguments,
                 mask,
-                parent: theirs,
-                inbound: answer,
+                parent: theirs.launcher,
+                inbound: theirs.inbound,
                 announcement,
-                guard: init_to_guard,
+                guard: theirs.guard,
                 outside: None,
                 steps: steps.fork("init"),
             };
-            match plan.bwrap.as_ref().zip(says) {
+            match plan.bwrap.as_ref().zip(theirs.says) {
                 Some((bwrap, says)) => apply::bwrap::exec(stage, bwrap, says),
                 None => apply::init(stage),
             }
         }
-        Fork::Parent(init) => {
-            drop((theirs, answer, init_to_guard, says));
+        Ok(Fork::Parent(init)) => {
+            drop(theirs);
             steps.mark("clone");
-            let Host { proxies, monitor, watch: watcher, log } = host;
-            // Before any thread is started: it is a fork.
-            let guard = match guard_to_us.zip(guard_to_init) {
-                None => None,
-                Some((us, inside)) => Some(match fork_into(0).map_err(guard::not_started)? {
-                    // What this side holds is closed there.
-                    Fork::Child => guard::run(plan, &log, guard::Ends { launcher: us, inside, init }),
-                    Fork::Parent(pid) => pid,
-                }),
-            };
-            spare.iter_mut().for_each(|spare| spare.extend(guard));
-            steps.mark("guard");
-            let watching = monitor.and_then(|monitor| watch(monitor, plan, &log));
-            let mut supervisor = Supervisor::new(plan, log, proxies, inbound, ask).watching(watcher);
-            let mut built = said.is_none();
-            let status = wait::until_end(init, &ours, plan.new_session, &mut supervisor, &mut built);
-            let status = match said {
-                Some(said) if !built => status.and_then(|_| Err(apply::bwrap::failed_to_build(said))),
-                _ => status,
-            };
-            // Init does this by itself, unless somebody killed it.
-            spare.iter().for_each(|spare| tree::end(spare));
-            supervisor.finish();
-            plan.scratch.iter().for_each(|path| _ = std::fs::remove_dir_all(path));
-            // The end of the channel tells the guard that nothing runs any more.
-            drop(to_guard);
-            _ = watching.map(Watching::end);
-            let guarded = guard.map_or(Ok(()), guard::end);
-            let status = status.and_then(|status| guarded.map(|()| status));
+            let status = beside(init, plan, (ours, guards), host, spare, &mut steps);
             signal::restore(&mask);
             steps.mark("wait");
             steps.print();
             status
         }
     }
+}
+
+/// What the launcher does while the sandbox with this init lives, and after it.
+fn beside(
+    init: Pid,
+    plan: &Plan,
+    (ours, guards): (Ours, Option<Guards>),
+    host: Host,
+    mut spare: Option<Vec<Pid>>,
+    steps: &mut Steps,
+) -> Result<u8> {
+    let Host { proxies, monitor, watch: watcher, log } = host;
+    // Before any thread is started: it is a fork.
+    let guard = match guards {
+        None => None,
+        Some((launcher, inside)) => Some(match fork_into(0).map_err(guard::not_started)? {
+            // What this side holds is closed there.
+            Fork::Child => guard::run(plan, &log, guard::Ends { launcher, inside, init }),
+            Fork::Parent(pid) => pid,
+        }),
+    };
+    spare.iter_mut().for_each(|spare| spare.extend(guard));
+    steps.mark("guard");
+    let watching = monitor.and_then(|monitor| watch(monitor, plan, &log));
+    let mut supervisor = Supervisor::new(plan, log, proxies, ours.inbound, ours.ask).watching(watcher);
+    let end = wait::until_end(init, &ours.init, plan.new_session, &mut supervisor);
+    let status = end.and_then(|(status, told)| told.status(status, ours.said));
+    // Init does this by itself, unless somebody killed it.
+    spare.iter().for_each(|spare| tree::end(spare));
+    supervisor.finish();
+    plan.scratch.iter().for_each(|path| _ = std::fs::remove_dir_all(path));
+    drop(ours.guard);
+    _ = watching.map(Watching::end);
+    let guarded = guard.map_or(Ok(()), guard::end);
+    status.and_then(|status| guarded.map(|()| status))
 }
 
 fn watch(monitor: Monitor, plan: &Plan, log: &Arc<Log>) -> Option<Watching> {

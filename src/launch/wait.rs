@@ -1,6 +1,7 @@
 //! The launcher's life while the command runs: signals in, job control, the end.
 
 use super::message::{Channel, Message};
+use crate::apply::bwrap::failed_to_build;
 use crate::error::{Failure, Result};
 use crate::supervise::Supervisor;
 use crate::sys::signal::{self, Signals, Taken};
@@ -8,19 +9,51 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, WaitOptions, getpid, pidfd_open, waitpid};
 use rustix::termios::{tcgetpgrp, tcsetpgrp};
+use std::os::fd::OwnedFd;
 
-/// Waits until init is gone. All signals must be blocked.
+/// What the sandbox has told, one message after the other.
+#[derive(Default)]
+pub(super) struct Told {
+    /// Why the command did not run, or why the sandbox was given up.
+    failure: Option<Failure>,
+    /// fence was started inside by bubblewrap, so that one had made the sandbox.
+    built: bool,
+    /// Nothing more comes.
+    gone: bool,
+}
+
+impl Told {
+    fn next(&mut self, channel: &Channel) -> Option<(Message, Vec<OwnedFd>)> {
+        let (message, descriptors) = (!self.gone).then(|| channel.receive_with()).flatten()?;
+        match &message {
+            Message::Failed(why) => self.failure = Some(why.clone()),
+            Message::Built => self.built = true,
+            Message::Gone => self.gone = true,
+            _ => {}
+        }
+        Some((message, descriptors))
+    }
+
+    /// The exit status, unless something failed. `said`: bubblewrap's standard error, where that one makes the sandbox.
+    pub(super) fn status(self, status: u8, said: Option<OwnedFd>) -> Result<u8> {
+        match (self.failure, said) {
+            (Some(failure), _) => Err(failure),
+            (None, Some(said)) if !self.built => Err(failed_to_build(said)),
+            _ => Ok(status),
+        }
+    }
+}
+
+/// Waits until init is gone: its exit status, and what was told. All signals must be blocked.
 ///
 /// Signals that a process sent to fence go on to the command. What the kernel sent (Ctrl-C) reached the command too,
-/// which is in the same process group, unless it has a session of its own. `built` becomes true when bubblewrap has made the
-/// sandbox.
+/// which is in the same process group, unless it has a session of its own.
 pub(super) fn until_end(
     init: Pid,
     channel: &Channel,
     own_session: bool,
     supervisor: &mut Supervisor,
-    built: &mut bool,
-) -> Result<u8> {
+) -> Result<(u8, Told)> {
     let failed = |what: &str, e: Errno| {
         // Nobody would watch it.
         _ = signal::send(init, libc::SIGKILL);
@@ -31,11 +64,10 @@ pub(super) fn until_end(
     let end = end.map_err(|e| failed("watch the sandbox's init", e))?;
     let mut signals = Signals::new().map_err(|e| failed("create a signalfd", e))?;
     let foreground = tcgetpgrp(rustix::stdio::stdin()).ok();
-    let mut failure = None;
-    let mut gone = false;
+    let mut told = Told::default();
     let status = loop {
         let mut fds = vec![PollFd::new(&signals, PollFlags::IN)];
-        if !gone {
+        if !told.gone {
             fds.push(PollFd::new(channel, PollFlags::IN));
         }
         fds.extend(end.iter().map(|end| PollFd::new(end, PollFlags::IN)));
@@ -44,15 +76,12 @@ pub(super) fn until_end(
         _ = poll(&mut fds, None);
         let asked = fds[own..].iter().any(|fd| !fd.revents().is_empty());
         drop(fds);
-        while let Some((message, descriptors)) = (!gone).then(|| channel.receive_with()).flatten() {
+        while let Some((message, descriptors)) = told.next(channel) {
             match message {
                 Message::Listening => supervisor.listening(descriptors),
                 Message::Asking => signals = supervisor.asked(descriptors).unwrap_or(signals),
-                Message::Failed(why) => failure = Some(why),
                 Message::Stopped(_) => stop_too(channel),
-                Message::Gone => gone = true,
-                Message::Built => *built = true,
-                Message::Signal(_) | Message::Connect(_) | Message::Connected(_) => {}
+                _ => {}
             }
         }
         // Only now: when the command asks, all datagrams with its sockets are here, but maybe not all were received yet.
@@ -66,19 +95,12 @@ pub(super) fn until_end(
             break status;
         }
     };
-    while let Some(message) = (!gone).then(|| channel.receive()).flatten() {
-        match message {
-            Message::Failed(why) => failure = Some(why),
-            Message::Built => *built = true,
-            Message::Gone => break,
-            _ => {}
-        }
-    }
+    while told.next(channel).is_some() {}
     // A shell inside may have made its own process group the terminal's: give the terminal back.
     if let Some(group) = foreground.filter(|group| *group == rustix::process::getpgrp()) {
         _ = tcsetpgrp(rustix::stdio::stdin(), group);
     }
-    failure.map_or(Ok(status), Err)
+    Ok((status, told))
 }
 
 /// Takes all waiting signals; the exit status when init is gone.
