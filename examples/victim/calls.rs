@@ -117,7 +117,7 @@ rows! {
     perf_event_open libc::SYS_perf_event_open, 336, [BAD, 0, -1, -1, 0];
     bpf libc::SYS_bpf, 357, [9999, 0, 0];
     kexec_load libc::SYS_kexec_load, 283, [0, 99, 0, 0];
-    kexec_file_load libc::SYS_kexec_file_load, 0, [-1, -1, 0, 0, 0xffff];
+    kexec_file_load machine::KEXEC_FILE_LOAD, 0, [-1, -1, 0, 0, 0xffff];
     // Without the magic numbers nothing happens.
     reboot libc::SYS_reboot, 88, [0, 0, 0, 0];
     syslog libc::SYS_syslog, 103, [9999, 0, 0];
@@ -132,8 +132,8 @@ rows! {
     init_module libc::SYS_init_module, 128, [BAD, 0, BAD];
     finit_module libc::SYS_finit_module, 350, [-1, BAD, 0];
     delete_module libc::SYS_delete_module, 129, [BAD, 0];
-    ioperm x86::IOPERM, 101, [0xffff_ffff, 0xffff, 1];
-    iopl x86::IOPL, 110, [9];
+    ioperm machine::IOPERM, 101, [0xffff_ffff, 0xffff, 1];
+    iopl machine::IOPL, 110, [9];
     io_uring_setup libc::SYS_io_uring_setup, 425, [0, BAD];
     io_uring_enter libc::SYS_io_uring_enter, 426, [-1, 0, 0, 0, 0];
     io_uring_register libc::SYS_io_uring_register, 427, [-1, 0, 0, 0];
@@ -185,15 +185,18 @@ rows! {
 }
 
 #[cfg(target_arch = "x86_64")]
-mod x86 {
+mod machine {
     pub(crate) const IOPERM: i64 = libc::SYS_ioperm;
     pub(crate) const IOPL: i64 = libc::SYS_iopl;
+    pub(crate) const KEXEC_FILE_LOAD: i64 = libc::SYS_kexec_file_load;
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-mod x86 {
+mod machine {
     pub(crate) const IOPERM: i64 = super::NONE;
     pub(crate) const IOPL: i64 = super::NONE;
+    /// libc lacks it.
+    pub(crate) const KEXEC_FILE_LOAD: i64 = 294;
 }
 
 /// The number of a system call in the table.
