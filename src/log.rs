@@ -117,6 +117,12 @@ impl Log {
         self.lines(&report.take(event, &clock, seconds));
     }
 
+    /// An exec of this path is about to be refused, and told by an event of the exec layer.
+    pub fn exec_refused(&self, path: &[u8]) {
+        let path = String::from_utf8_lossy(path).into_owned();
+        self.report.lock().unwrap_or_else(PoisonError::into_inner).exec_refused(path);
+    }
+
     /// From now on hosts are remembered, for [`hosts`](Self::hosts).
     pub fn learn(&self) {
         self.report.lock().unwrap_or_else(PoisonError::into_inner).learn();

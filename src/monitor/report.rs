@@ -37,6 +37,8 @@ pub struct Report {
     hosts: Option<Seen>,
     /// Hosts that the command was kept from.
     blocked: Seen,
+    /// Paths whose exec was refused, and how often the eBPF monitor has not told of that yet.
+    refused: Map<String, u64>,
 }
 
 /// What makes two denials the same: all but the process id.
@@ -57,6 +59,26 @@ impl Report {
     /// Nothing seen yet.
     pub fn new(style: Style) -> Report {
         Report { style, ..Report::default() }
+    }
+
+    /// An exec of this path is refused: the exec layer tells of it, so the eBPF monitor need not.
+    pub fn exec_refused(&mut self, path: String) {
+        if self.refused.len() < REMEMBERED {
+            *self.refused.get_or_insert(path, 0) += 1;
+        }
+    }
+
+    fn told_by_exec(&mut self, event: &Event) -> bool {
+        let exec = event.layer == Layer::Ebpf
+            && matches!(
+                &*event.what,
+                "execve: Operation not permitted" | "execveat: Operation not permitted"
+            );
+        match self.refused.get_mut(event.subject.text()).filter(|times| exec && **times > 0) {
+            Some(times) => *times -= 1,
+            None => return false,
+        }
+        true
     }
 
     /// From now on hosts are remembered.
@@ -80,7 +102,7 @@ impl Report {
         if let (true, Subject::Host(host)) = (denied && self.blocked.len() < REMEMBERED, &event.subject) {
             self.blocked.insert(host.clone(), String::new());
         }
-        if !self.shows(event) {
+        if !self.shows(event) || self.told_by_exec(event) {
             return Vec::new();
         }
         if denied {
@@ -274,6 +296,21 @@ mod tests {
             report.end(),
             ["[fence:ebpf] 2 times: openat: Permission denied (cat) /x", "[fence] 3 denials: 1 path"]
         );
+    }
+
+    /// Not once more than the exec layer told, and never another path or errno.
+    #[test]
+    fn a_refused_exec_is_told_once() {
+        let mut report = monitor();
+        let exec = |what: &str, path: &str| {
+            Event::new(Layer::Ebpf, Outcome::Denied, what, Subject::Path(path.into()))
+        };
+        let refused = exec("execve: Operation not permitted", "/bin/x");
+        report.exec_refused("/bin/x".into());
+        assert_eq!(report.take(&exec("execve: Permission denied", "/bin/x"), "", 0).len(), 1);
+        assert_eq!(report.take(&exec("execve: Operation not permitted", "/bin/y"), "", 0).len(), 1);
+        assert_eq!(report.take(&refused, "", 0).len(), 0);
+        assert_eq!(report.take(&refused, "", 0).len(), 1);
     }
 
     #[test]

@@ -502,6 +502,69 @@ fn what_each_sees() {
     }
 }
 
+/// A refused exec is one line: the supervisor's, with its rule; what the kernel denies beside it stays shown.
+#[test]
+fn a_denied_exec_is_shown_once() {
+    need!(monitor);
+    need!(listener);
+    let policy = r#"{"command": {"runtimeExecPolicy": "argv", "deny": ["sleep 3"]}}"#;
+    for world in monitoring_worlds() {
+        world.write("text", "no program");
+        let ran = monitored(&world, &[], policy, &["sh", "-c", "n=3; sleep $n; ./text; sleep 0"]).ok();
+        let exec: Vec<&str> =
+            ran.err.lines().filter(|line| line.contains("] ") && line.contains("✗ ")).collect();
+        assert_eq!(exec.iter().filter(|line| line.contains("✗ sleep 3 (rule ")).count(), 1, "{exec:?}");
+        assert_eq!(
+            exec.iter()
+                .filter(|line| line.contains("✗ execve: Permission denied") && line.ends_with(" ./text"))
+                .count(),
+            1,
+            "{exec:?}"
+        );
+        assert_eq!(exec.iter().filter(|line| line.contains("execve: Operation not")).count(), 0, "{exec:?}");
+    }
+}
+
+/// Each denial once, whichever engine holds the command.
+fn shown_by_engine(engine: &str) {
+    let worlds = monitoring_worlds();
+    assert!(!worlds.is_empty());
+    for world in worlds {
+        world.write("kept", "text");
+        world.write("masked", "text");
+        let victim = world.victim();
+        let victim = victim.to_str().unwrap();
+        let policy = r#"{"filesystem": {"denyRead": ["masked"]}}"#;
+        let script = "cat masked; echo x > kept; mkdir made; \"$0\" call keyctl; true";
+        let flags = ["--engine", engine];
+        let ran = monitored(&world, &flags, policy, &["sh", "-c", script, victim]).ok();
+        let who = format!("{engine}, uid {}: {}", world.who.uid, ran.err);
+        for (call, subject) in [("open", "masked"), ("open", "kept"), ("mkdir", "made"), ("keyctl", "pid=")] {
+            let shown = ran.err.lines().filter(|line| {
+                line.contains("[fence:ebpf] ")
+                    && line.contains(&format!("✗ {call}"))
+                    && line.contains(subject)
+            });
+            assert_eq!(shown.count(), 1, "{call} {subject}: {who}");
+        }
+    }
+}
+
+#[test]
+fn the_engine_landlock_is_watched_too() {
+    need!(monitor);
+    need!(landlock >= 1);
+    shown_by_engine("landlock");
+}
+
+#[test]
+fn the_engine_bwrap_is_watched_too() {
+    need!(monitor);
+    need!(userns);
+    need!(program "bwrap");
+    shown_by_engine("bwrap");
+}
+
 /// Below another listener nobody can be asked: what the filter refuses stays refused, and a line says that it isn't shown.
 #[test]
 fn below_another_listener_refused_calls_stay_refused() {

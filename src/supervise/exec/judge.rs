@@ -46,6 +46,11 @@ pub(super) fn path(call: &Notification) -> Result<Vec<u8>, Errno> {
     Request::read(call).map(|request| request.script_path())
 }
 
+/// The path as it stands in the caller's memory; empty where that can't be read.
+pub(super) fn given(call: &Notification) -> Vec<u8> {
+    Request::read(call).map_or(Vec::new(), |request| request.path)
+}
+
 /// Judges a request.
 pub(super) fn before(call: &Notification, policy: &Exec) -> Judged {
     let request = match Request::read(call) {

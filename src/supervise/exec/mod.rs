@@ -113,7 +113,7 @@ impl ExecSupervisor {
         let refusal = match judged {
             Judged::Fails(errno) => Some(errno),
             Judged::Denied(denial) => {
-                self.report(&denial, call.tid);
+                self.refused(&denial, &call);
                 Some(Errno::PERM)
             }
             Judged::Passes(expected) => match self.let_go_on(&call, expected) {
@@ -122,7 +122,7 @@ impl ExecSupervisor {
                 Err(_) if !notify::is_valid(self.listener.as_fd(), call.id) => None,
                 Err(errno) => {
                     let path = String::from_utf8_lossy(&judge::path(&call).unwrap_or_default()).into_owned();
-                    self.report(&Denial::for_cause(&path, &[], untraceable(errno)), call.tid);
+                    self.refused(&Denial::for_cause(&path, &[], untraceable(errno)), &call);
                     Some(Errno::PERM)
                 }
             },
@@ -197,6 +197,12 @@ impl ExecSupervisor {
                 }
             }
         }
+    }
+
+    /// A request is about to be answered with EPERM, which the eBPF monitor will see too.
+    fn refused(&mut self, denial: &Denial, call: &Notification) {
+        self.log.exec_refused(&judge::given(call));
+        self.report(denial, call.tid);
     }
 
     fn report(&mut self, denial: &Denial, pid: u32) {
