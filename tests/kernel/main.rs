@@ -27,6 +27,7 @@ mod monitor;
 mod net_clients;
 mod network;
 mod old;
+mod order;
 mod planted;
 mod poll;
 mod preflight;
