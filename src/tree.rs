@@ -1,7 +1,9 @@
 //! The processes below this one, where no PID namespace holds them: who is a sub-reaper becomes the parent of every orphan
 //! below, so nobody gets away by losing its parent.
 
+use crate::error::{Failure, Result};
 use crate::sys::signal;
+use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions, getpid, set_child_subreaper, waitpid};
 use std::fs;
 use std::path::Path;
@@ -9,8 +11,17 @@ use std::time::Duration;
 
 /// From now on this process is the parent of all below that lose theirs. Returns the children that it has already, which
 /// are somebody else's affair.
-pub fn adopt() -> rustix::io::Result<Vec<Pid>> {
-    set_child_subreaper(Some(getpid()))?;
+///
+/// # Errors
+/// The kernel refuses, or `/proc` can't be read: then nobody below could be found again, to be ended.
+pub fn adopt() -> Result<Vec<Pid>> {
+    let failed = |errno: Errno| {
+        Failure::new("cannot become the parent of the command's orphans").errno(errno.raw_os_error())
+    };
+    fs::read_dir("/proc/self/task").map_err(|e| {
+        failed(Errno::from_io_error(&e).unwrap_or(Errno::IO)).hint("that takes a mounted /proc")
+    })?;
+    set_child_subreaper(Some(getpid())).map_err(failed)?;
     Ok(children())
 }
 

@@ -83,7 +83,7 @@ fn enter(stage: &mut Stage<'_>) -> Result<()> {
         stage.steps.mark("uid map");
     }
     if !plan.owns_pids() {
-        crate::tree::adopt().map_err(|e| failed("become the parent of the command's orphans", e))?;
+        crate::tree::adopt()?;
     }
     let outside = stage.outside.or_else(payload::where_we_are);
     if !plan.mounts.is_empty() {

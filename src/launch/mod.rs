@@ -99,8 +99,7 @@ pub fn run(
     // Before the fork, so that no signal falls between: the child's mask starts as this one.
     let mask = signal::block_all();
     signal::default_sigchld();
-    let spare = if plan.owns_pids() { None } else { Some(tree::adopt()) };
-    let spare = spare.transpose().map_err(|e| refused("become a sub-reaper", e))?;
+    let spare = if plan.owns_pids() { None } else { Some(tree::adopt()?) };
     // bubblewrap makes the namespaces itself.
     let namespaces = if plan.bwrap.is_some() { 0 } else { plan.namespaces };
     match fork_into(namespaces) {

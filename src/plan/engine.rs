@@ -106,7 +106,13 @@ pub(super) fn check(facts: &Facts) -> Result<()> {
 }
 
 /// Layers that `--require` names and that are not there.
-pub(super) fn require(run: &Run, facts: &Facts, namespaces: u64, argv: bool) -> Result<()> {
+pub(super) fn require(
+    run: &Run,
+    facts: &Facts,
+    namespaces: u64,
+    network: &Network,
+    argv: bool,
+) -> Result<()> {
     let monitor = facts.monitor.as_ref().and_then(|loaded| loaded.as_ref().err());
     let monitor = monitor.map(|why| format!("monitor: {why}"));
     let without = |flag: i32, why: &'static str| (!has(namespaces, flag)).then_some(why);
@@ -124,6 +130,9 @@ pub(super) fn require(run: &Run, facts: &Facts, namespaces: u64, argv: bool) -> 
         Layer::Landlock => {
             (facts.landlock_abi == 0).then_some("landlock: this kernel does not have it enabled")
         }
+        Layer::LandlockNet if matches!(network.mode, Mode::Host(_)) => Some(
+            "landlock-net: network.allowedDomains \"*\" gives the command every port of the host's network",
+        ),
         Layer::LandlockNet => (facts.landlock_abi < 4)
             .then_some("landlock-net: this kernel's Landlock has no rules for TCP (6.7 has them)"),
         Layer::Argv => (!argv).then_some("argv: command.runtimeExecPolicy is not \"argv\""),

@@ -201,7 +201,7 @@ pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Plan> {
         );
     }
     let argv = exec.exec.is_some() && exec::mode(policy) == exec::Mode::Argv;
-    engine::require(run, facts, namespaces, argv)?;
+    engine::require(run, facts, namespaces, &network, argv)?;
     let (capabilities, init_capabilities) = engine::capabilities(facts, namespaces, scoped);
     let (argv, assignments) = command::words(run, facts);
     if argv.is_empty() {

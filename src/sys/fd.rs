@@ -38,13 +38,24 @@ pub fn close_all_but(keep: &[RawFd]) {
         // SAFETY: three integers; the caller gives up what is closed.
         if first <= last && unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } == -1 {
             // Before 5.9.
-            for fd in first..=last.min(4096) {
+            for fd in first..=last.min(highest()) {
                 // SAFETY: as above.
                 unsafe { libc::close(fd) };
             }
         }
         first = last.saturating_add(2);
     }
+}
+
+/// No descriptor above this one is open. A limit that was lowered later closes none, so the list comes first.
+fn highest() -> RawFd {
+    let listed = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let highest = listed.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).max();
+    highest.unwrap_or_else(|| {
+        let most = 1 << 20;
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+        limit.map_or(most, |limit| limit.min(most as u64) as RawFd)
+    })
 }
 
 /// An inherited descriptor for inspection; it is not closed here.

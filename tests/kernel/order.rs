@@ -206,3 +206,39 @@ fn a_rule_that_the_engine_can_not_keep_stops_the_run_unless_it_may_be_dropped() 
     let ran = held(&host, host.run(&taken, &["--allow-degraded", "-s", &policy], ATTACK));
     ran.says("network.allowedDomains can't be served here");
 }
+
+#[test]
+fn the_rules_for_ports_are_missing_where_the_host_s_network_is_the_command_s() {
+    need!(landlock >= 4);
+    for who in everybody() {
+        let world = World::new(who);
+        let run = |policy: &str| {
+            let policy = world.write("../net.json", policy).display().to_string();
+            world.run(["-s", &policy, "--require", "landlock-net", "--", "true"])
+        };
+        run("{}").ok();
+        run(r#"{"network": {"allowedDomains": ["*"]}}"#)
+            .status(125)
+            .says("landlock-net: network.allowedDomains");
+    }
+}
+
+/// Where nobody could be found again, to be ended.
+#[test]
+fn without_proc_nothing_runs_outside_a_pid_namespace() {
+    need!(root);
+    need!(landlock >= 1);
+    need!(program "unshare");
+    let world = World::new(Who { uid: USER });
+    let (fence, victim) = (world.fence(), world.victim());
+    let on = |prepare: &str| {
+        let line =
+            format!("{prepare} && exec \"$1\" as 1000 -- \"$2\" --engine landlock -- /bin/sh -c 'echo run'");
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c", &line, "sh"]);
+        Ran::of(command.args([&victim, &fence]).current_dir(world.work()).stdin(Stdio::null()))
+    };
+    assert_eq!(on("true").ok().out, "run\n");
+    let ran = on("mount -t tmpfs none /proc").status(125);
+    assert!(ran.out.is_empty() && ran.err.contains("that takes a mounted /proc"), "{ran:?}");
+}

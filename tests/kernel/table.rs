@@ -173,9 +173,13 @@ fn in_a_new_directory(who: crate::harness::Who, rows: &[Row]) -> Vec<String> {
     all
 }
 
-fn replaced(who: crate::harness::Who, rows: &[Row]) -> Vec<String> {
+/// `None` where fence says that the engine can't do it.
+fn replaced(who: crate::harness::Who, rows: &[Row]) -> Option<Vec<String>> {
     let world = world(who);
     world.bare("sh", ["-ec", &each(rows, |row| row.make(&row.at()))]).ok();
+    if world.engine_lacks(POLICY, "makes no mount again") {
+        return None;
+    }
     // The guard may need a moment; in the end all is covered again.
     let tries = each(rows, |row| {
         format!(
@@ -191,7 +195,7 @@ fn replaced(who: crate::harness::Who, rows: &[Row]) -> Vec<String> {
     let ran = world.bare("sh", ["-c", &by_host]).ok();
     assert_eq!(ran.out.lines().count(), rows.len(), "{ran:?}");
     world.write("go", "");
-    cells(rows, &end(run).ok(), "covered again")
+    Some(cells(rows, &end(run).ok(), "covered again"))
 }
 
 fn ancestor(who: crate::harness::Who, rows: &[Row]) -> Vec<String> {
@@ -214,13 +218,15 @@ fn ancestor(who: crate::harness::Who, rows: &[Row]) -> Vec<String> {
 #[test]
 fn the_table_in_the_manual_says_what_happens() {
     let rows = rows();
-    let mut tables = Vec::new();
+    let (mut tables, mut complete) = (Vec::new(), true);
     for who in everybody() {
+        let again = replaced(who, &rows);
+        complete &= again.is_some();
         let columns = [
             exists(who, &rows),
             missing(who, &rows),
             in_a_new_directory(who, &rows),
-            replaced(who, &rows),
+            again.clone().unwrap_or_else(|| vec![String::new(); rows.len()]),
             ancestor(who, &rows),
         ];
         let mut table = String::from(
@@ -240,8 +246,19 @@ fn the_table_in_the_manual_says_what_happens() {
     if std::env::var_os("FENCE_BLESS").is_some() {
         fs::write(&file, format!("{before}<!-- table -->\n{}<!-- end -->{after}", tables[0])).unwrap();
     } else {
+        // What was not measured is not compared.
+        let measured = |table: &str| -> Vec<String> {
+            let cells = table.lines().skip(2).map(|line| line.split('|').collect::<Vec<_>>());
+            cells
+                .map(
+                    |cells| {
+                        if complete { cells.concat() } else { [&cells[..5], &cells[6..]].concat().concat() }
+                    },
+                )
+                .collect()
+        };
         assert!(
-            old == tables[0],
+            measured(old) == measured(&tables[0]),
             "docs/protection.md says something else. FENCE_BLESS=1 cargo test --test kernel table writes:\n{}",
             tables[0]
         );
