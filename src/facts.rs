@@ -1,7 +1,7 @@
 //! What the host can do and what the paths are: a snapshot that `probe` takes and `plan` reads. Plain data, so a test
 //! writes it as a literal.
 
-use crate::map::Map;
+use crate::map::{Map, Set};
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -69,22 +69,22 @@ pub struct Facts {
     pub terminal: Option<PathBuf>,
     /// What was found at each path that the policy or the engine asks about.
     pub paths: Map<PathBuf, Found>,
+    /// Paths that were asked about and led to nothing.
+    pub absent: Set<PathBuf>,
     /// Paths that can't be looked up because the caller's own directory on the way is closed to him, with that directory:
     /// the command could open it again.
     pub blocked: Map<PathBuf, Found>,
     /// The caller's own directories that glob patterns could not be searched for in.
     pub closed: Vec<Found>,
-    /// Directories that were looked at for the probe itself: whether their path goes through no symbolic link; none: they
-    /// are not there.
+    /// Paths above those that were asked about: whether they go through no symbolic link; none: nothing is there.
     pub canonical: Map<PathBuf, Option<bool>>,
-    /// Paths that must not appear, or whose appearance is to be said, and that do not exist: as asked for → where they would
-    /// appear, if anywhere. Left out: plain names in directories that `canonical` knows.
+    /// Of the absent ones: as asked for → where they would appear, if anywhere. Left out: plain names in directories that `canonical` knows.
     pub missing: Map<PathBuf, Option<Missing>>,
     /// Unix sockets of the host outside the private places (real paths), where Landlock does not keep them out of reach.
     pub sockets: Vec<PathBuf>,
     /// Directories that git does not take for a repository, and what they lack of what would make them one.
     pub not_bare: Vec<(PathBuf, Vec<&'static str>)>,
-    /// The working directory lies in a git work tree whose top is a directory above, or in a bare repository.
+    /// The working directory has no `.git` and lies in a git work tree whose top is a directory above, or in a bare repository.
     pub inside_repository: bool,
     /// fence's own directory of the user's state, where it could be made.
     pub state: Option<PathBuf>,

@@ -2,7 +2,9 @@
 //! tenth of that, with the same order and nearly the same cost.
 
 use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::slice;
 
 /// Most entries of a chunk: what an insertion moves at most.
@@ -25,6 +27,43 @@ pub struct Iter<'a, K, V> {
 
 /// Where a key is, or where it belongs: chunk and index in it.
 type Place = (usize, usize);
+
+/// What a key can be: its order is `Ord`'s, found in a quicker way where there is one.
+pub trait Key: Ord {
+    /// The order of two keys.
+    fn order(&self, other: &Self) -> Ordering {
+        self.cmp(other)
+    }
+}
+
+/// The standard library takes both paths apart; that was a third of a launch's own time. Mostly a byte decides.
+impl Key for Path {
+    fn order(&self, other: &Path) -> Ordering {
+        let (this, that) = (self.as_os_str().as_encoded_bytes(), other.as_os_str().as_encoded_bytes());
+        let part = |byte: Option<&u8>| byte.is_some_and(|byte| !matches!(byte, b'/' | b'.'));
+        match this.iter().zip(that).position(|(a, b)| a != b) {
+            None if this.len() == that.len() => Ordering::Equal,
+            // In the same place of the same component, or at the beginning of two.
+            Some(at) if part(this.get(at)) && part(that.get(at)) => this[at].cmp(&that[at]),
+            _ => self.cmp(other),
+        }
+    }
+}
+
+impl Key for PathBuf {
+    fn order(&self, other: &PathBuf) -> Ordering {
+        self.as_path().order(other)
+    }
+}
+
+impl Key for String {}
+impl Key for str {}
+impl<T: Ord> Key for Vec<T> {}
+impl<T: Ord> Key for [T] {}
+impl<T: Ord> Key for Box<[T]> {}
+impl Key for u32 {}
+impl Key for u64 {}
+impl<A: Ord, B: Ord> Key for (A, B) {}
 
 impl<K, V> Map<K, V> {
     /// Nothing.
@@ -68,22 +107,22 @@ impl<K, V> Map<K, V> {
     }
 }
 
-impl<K: Ord, V> Map<K, V> {
-    fn find<Q: Ord + ?Sized>(&self, key: &Q) -> Result<Place, Place>
+impl<K: Key, V> Map<K, V> {
+    fn find<Q: Key + ?Sized>(&self, key: &Q) -> Result<Place, Place>
     where
         K: Borrow<Q>,
     {
-        let after = self.chunks.partition_point(|chunk| chunk[0].0.borrow() <= key);
+        let after = self.chunks.partition_point(|chunk| chunk[0].0.borrow().order(key).is_le());
         let at = after.saturating_sub(1);
         let Some(chunk) = self.chunks.get(at) else { return Err((0, 0)) };
-        match chunk.binary_search_by(|(known, _)| known.borrow().cmp(key)) {
+        match chunk.binary_search_by(|(known, _)| known.borrow().order(key)) {
             Ok(index) => Ok((at, index)),
             Err(index) => Err((at, index)),
         }
     }
 
     /// The value of a key.
-    pub fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&V>
+    pub fn get<Q: Key + ?Sized>(&self, key: &Q) -> Option<&V>
     where
         K: Borrow<Q>,
     {
@@ -92,7 +131,7 @@ impl<K: Ord, V> Map<K, V> {
     }
 
     /// The value of a key, to change it.
-    pub fn get_mut<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
+    pub fn get_mut<Q: Key + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
     where
         K: Borrow<Q>,
     {
@@ -101,7 +140,7 @@ impl<K: Ord, V> Map<K, V> {
     }
 
     /// Whether the key is there.
-    pub fn contains_key<Q: Ord + ?Sized>(&self, key: &Q) -> bool
+    pub fn contains_key<Q: Key + ?Sized>(&self, key: &Q) -> bool
     where
         K: Borrow<Q>,
     {
@@ -109,7 +148,7 @@ impl<K: Ord, V> Map<K, V> {
     }
 
     /// The entries of greater keys than this one.
-    pub fn after<Q: Ord + ?Sized>(&self, key: &Q) -> Iter<'_, K, V>
+    pub fn after<Q: Key + ?Sized>(&self, key: &Q) -> Iter<'_, K, V>
     where
         K: Borrow<Q>,
     {
@@ -168,7 +207,7 @@ impl<K: Ord, V> Map<K, V> {
     }
 
     /// Takes an entry out.
-    pub fn remove<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<V>
+    pub fn remove<Q: Key + ?Sized>(&mut self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
     {
@@ -181,7 +220,7 @@ impl<K: Ord, V> Map<K, V> {
     }
 }
 
-impl<K: Ord> Set<K> {
+impl<K: Key> Set<K> {
     /// Adds a key; whether it is new.
     pub fn add(&mut self, key: K) -> bool {
         self.insert(key, ())
@@ -210,7 +249,7 @@ impl<'a, K, V> IntoIterator for &'a Map<K, V> {
     }
 }
 
-impl<K: Ord, V> FromIterator<(K, V)> for Map<K, V> {
+impl<K: Key, V> FromIterator<(K, V)> for Map<K, V> {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Map<K, V> {
         let mut map = Map::new();
         entries.into_iter().for_each(|(key, value)| _ = map.insert(key, value));
@@ -284,6 +323,20 @@ mod tests {
     }
 
     #[test]
+    fn paths_have_the_standard_librarys_order() {
+        let pieces = ["/", "a", "ab", ".", "..", "-", "/b", "//", "é", "/.git", "\u{1}", "0"];
+        let path = |n: u32| -> PathBuf {
+            [n, n / 12, n / 144].map(|n| pieces[n as usize % pieces.len()]).concat().into()
+        };
+        for (a, b) in numbers().zip(numbers().skip(1)).take(50_000) {
+            let (a, b) = (path(a), path(b));
+            assert_eq!(a.order(&b), a.cmp(&b), "{a:?} {b:?}");
+            let (a, b) = (Path::new("/same").join(&a), Path::new("/same").join(&b));
+            assert_eq!(a.order(&b), a.cmp(&b), "{a:?} {b:?}");
+        }
+    }
+
+    #[test]
     fn order_of_arrival_makes_no_difference() {
         let up: Map<u32, u32> = (0..1000).map(|n| (n, n)).collect();
         let down: Map<u32, u32> = (0..1000).rev().map(|n| (n, n)).collect();
@@ -304,8 +357,9 @@ mod tests {
     #[test]
     fn a_set_takes_each_key_once() {
         let mut set = Set::new();
-        assert!(set.add("b") && set.add("a") && !set.add("b"));
-        assert!(set.keys().eq(&["a", "b"]));
+        let names = ["a", "b"].map(String::from);
+        assert!(set.add("b".to_string()) && set.add("a".to_string()) && !set.add("b".to_string()));
+        assert!(set.keys().eq(&names));
         assert!(set.contains_key("a") && !set.contains_key("c"));
     }
 }

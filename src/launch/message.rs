@@ -99,7 +99,16 @@ impl Channel {
 
     /// The next datagram and the descriptors that came with it; `None` when none is waiting.
     pub fn receive_with(&self) -> Option<(Message, Vec<OwnedFd>)> {
-        let mut bytes = vec![0; LONGEST];
+        // As much as there is: pages of room for the longest message would cost more than asking does.
+        let (_, length) = match rustix::net::recv(
+            &self.0,
+            &mut [0; 0],
+            RecvFlags::DONTWAIT | RecvFlags::PEEK | RecvFlags::TRUNC,
+        ) {
+            Err(Errno::AGAIN | Errno::INTR) => return None,
+            length => length.unwrap_or_default(),
+        };
+        let mut bytes = vec![0; length];
         let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;

@@ -50,6 +50,8 @@ struct Key {
     process: String,
 }
 
+impl crate::map::Key for Key {}
+
 struct Denial {
     times: u64,
     allow: Option<String>,

@@ -4,6 +4,7 @@
 use super::files::{Place, Rule, Rules};
 use crate::config::Policy;
 use crate::facts::{Facts, Missing};
+use crate::map::Map;
 use crate::rules::glob;
 use crate::tables::protected::{self, Where};
 use std::path::{Path, PathBuf};
@@ -72,11 +73,20 @@ pub fn watch(policy: &Policy, facts: &Facts, rules: &mut Rules) -> Vec<Watched> 
     }
     let mut watched: Vec<Watched> = protected_now(policy, facts);
     watched.retain(|w| rules.places.get(&w.path).is_some_and(|rule| matches!(rule.place, Place::Deny)));
+    // Of directories: what has no rule of its own is as writable as its directory.
+    let mut directories: Map<PathBuf, bool> = Map::new();
     for (missing, then, allow) in all {
         let bare = matches!(then, Then::Bare(_));
         let appears = if bare { missing.real.join(BARE[0]) } else { missing.real.clone() };
         let known = |w: &Watched| w.path == missing.real && matches!(w.then, Then::Bare(_)) == bare;
-        if !bare && lifted.contains(&missing.real) || !rules.writable(&appears) || watched.iter().any(known) {
+        let writable = match appears.parent().filter(|_| !rules.places.contains_key(&appears)) {
+            Some(directory) => match directories.get(directory) {
+                Some(writable) => *writable,
+                None => *directories.get_or_insert(directory.into(), rules.writable(directory)),
+            },
+            None => rules.writable(&appears),
+        };
+        if !writable || !bare && lifted.contains(&missing.real) || watched.iter().any(known) {
             continue;
         }
         if then != Then::Report {

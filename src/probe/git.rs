@@ -4,8 +4,9 @@
 //! once as git does, and where there is more to look at than the bound, the answer is an error: an unprotected `config`
 //! would run code at the next `git status`.
 
+use super::host::find;
 use crate::error::{Failure, Result};
-use crate::facts::Repository;
+use crate::facts::{Kind, Repository};
 use crate::map::Set;
 use rustix::fs::{Mode, OFlags};
 use std::ffi::OsStr;
@@ -31,26 +32,31 @@ const LONGEST_CONFIG: u64 = 1024 * 1024;
 const DEEPEST_INCLUDE: usize = 10;
 
 /// The repository whose work tree, or bare repository, `top` is; `git_config`: the user lets its configuration be
-/// written. `home` is where `~` leads. Some of `protect` may be symbolic links.
-pub fn look(top: &Path, home: Option<&Path>, git_config: bool) -> Result<Option<Repository>> {
+/// written. `home` is where `~` leads. `own` keeps what the user's own configuration says for the next call. Some of
+/// `protect` may be symbolic links.
+pub fn look(
+    top: &Path,
+    home: Option<&Path>,
+    git_config: bool,
+    own: &mut Option<Search>,
+) -> Result<Option<Repository>> {
     let dot_git = top.join(".git");
-    let mut search = Search { git_config, home, ..Search::default() };
-    let git_dir = match kind(&dot_git) {
-        Some(kind) if kind.is_file() => {
-            search.protect.add(dot_git.clone());
-            match reference(&dot_git, "gitdir:")? {
-                Some(git_dir) => git_dir,
-                None => return Ok(Some(broken(top, search))),
-            }
-        }
-        Some(_) => dot_git.clone(),
-        None if is_git_dir(top) => top.to_path_buf(),
-        None => return Ok(None),
+    let is_file = match kind(&dot_git) {
+        None if !is_git_dir(top) => return Ok(None),
+        kind => kind.map(|kind| kind.is_file()),
     };
-    let Some(git_dir) = directory(&git_dir) else { return Ok(Some(broken(top, search))) };
+    let git_dir = match is_file {
+        Some(true) => reference(&dot_git, "gitdir:")?,
+        Some(false) => Some(dot_git.clone()),
+        None => Some(top.to_path_buf()),
+    };
+    let mut search = own.get_or_insert_with(|| Search::of_user(home, git_config)).clone();
+    if is_file == Some(true) {
+        search.protect.add(dot_git.clone());
+    }
+    let Some(git_dir) = git_dir.and_then(|dir| directory(&dir)) else { return Ok(Some(broken(top, search))) };
     let common_dir = common_dir(&git_dir)?;
     let linked = is_linked(&dot_git, &git_dir, &common_dir)?;
-    search.users_own();
     search.tops.extend([top.to_path_buf(), git_dir.clone(), common_dir.clone()]);
     search.tops.extend(common_dir.parent().filter(|_| common_dir.ends_with(".git")).map(Path::to_path_buf));
     search.git_dir(&git_dir, 0)?;
@@ -110,14 +116,15 @@ fn is_linked(dot_git: &Path, git_dir: &Path, common_dir: &Path) -> Result<bool> 
         return Ok(false);
     }
     let back = reference(&git_dir.join("gitdir"), "")?;
-    let (back, here) = (back.and_then(|path| path.canonicalize().ok()), dot_git.canonicalize().ok());
-    Ok(back.is_some() && back == here)
+    let (back, here) = (back.and_then(|path| find(&path)), find(dot_git));
+    Ok(back.is_some_and(|back| here.is_some_and(|here| back.real == here.real)))
 }
 
-#[derive(Default)]
-struct Search<'h> {
+/// What was found so far.
+#[derive(Clone, Default)]
+pub struct Search {
     git_config: bool,
-    home: Option<&'h Path>,
+    home: Option<PathBuf>,
     /// Directories that were looked at, canonical.
     dirs: Set<PathBuf>,
     protect: Set<PathBuf>,
@@ -132,7 +139,21 @@ struct Search<'h> {
     looked: usize,
 }
 
-impl Search<'_> {
+impl Search {
+    /// The configurations of the user and of the machine. What can't be read there does not count for git either.
+    fn of_user(home: Option<&Path>, git_config: bool) -> Search {
+        let mut search = Search { git_config, home: home.map(Path::to_path_buf), ..Search::default() };
+        let config = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+        let config = config.or_else(|| Some(home?.join(".config")));
+        let own = home.map(|home| home.join(".gitconfig"));
+        let all = [own, config.map(|dir| dir.join("git/config")), Some("/etc/gitconfig".into())];
+        for file in all.into_iter().flatten() {
+            let hooks = search.configuration(&file, 0).unwrap_or_default();
+            search.everywhere.extend(hooks);
+        }
+        search
+    }
+
     /// What counts in a git directory, its modules and its linked work trees.
     fn git_dir(&mut self, dir: &Path, depth: usize) -> Result<()> {
         if !self.dirs.add(dir.to_path_buf()) {
@@ -186,18 +207,6 @@ impl Search<'_> {
         Ok(hooks)
     }
 
-    /// The configurations of the user and of the machine. What can't be read there does not count for git either.
-    fn users_own(&mut self) {
-        let config = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-        let config = config.or_else(|| Some(self.home?.join(".config")));
-        let own = self.home.map(|home| home.join(".gitconfig"));
-        let all = [own, config.map(|dir| dir.join("git/config")), Some("/etc/gitconfig".into())];
-        for file in all.into_iter().flatten() {
-            let hooks = self.configuration(&file, 0).unwrap_or_default();
-            self.everywhere.extend(hooks);
-        }
-    }
-
     /// Directories that are git's hooks where it runs in `base`.
     fn hook_directories(&mut self, values: &[Vec<u8>], base: &Path) {
         for value in values.iter().filter(|value| !value.is_empty()) {
@@ -209,7 +218,7 @@ impl Search<'_> {
     }
 
     fn expand(&self, value: &[u8], base: &Path) -> PathBuf {
-        match (value.strip_prefix(b"~/"), self.home) {
+        match (value.strip_prefix(b"~/"), &self.home) {
             (Some(rest), Some(home)) => home.join(OsStr::from_bytes(rest)),
             _ => base.join(OsStr::from_bytes(value)),
         }
@@ -362,11 +371,9 @@ fn read(path: &Path, most: u64) -> Result<Option<Vec<u8>>> {
             return if absent { Ok(None) } else { Err(unreadable(path, &error)) };
         }
     };
-    let mut text = Vec::new();
-    let regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
-    if !regular {
-        return Ok(None);
-    }
+    let Some(metadata) = file.metadata().ok().filter(|metadata| metadata.is_file()) else { return Ok(None) };
+    // Room for the end to be seen, too.
+    let mut text = Vec::with_capacity(metadata.len().min(most) as usize + 32);
     (&mut file).take(most + 1).read_to_end(&mut text).map_err(|error| unreadable(path, &error))?;
     if text.len() as u64 > most {
         return Err(too_much(path));
@@ -381,7 +388,7 @@ pub(crate) fn kind(path: &Path) -> Option<FileType> {
 
 /// The canonical path of a directory.
 fn directory(path: &Path) -> Option<PathBuf> {
-    path.canonicalize().ok().filter(|path| path.is_dir())
+    find(path).filter(|found| found.kind == Kind::Directory).map(|found| found.real)
 }
 
 fn too_much(path: &Path) -> Failure {
@@ -418,7 +425,7 @@ mod tests {
     }
 
     fn look_at(temp: &Temp, top: &str) -> (Repository, Vec<String>) {
-        let repository = look(&temp.0.join(top), None, false).unwrap().unwrap();
+        let repository = look(&temp.0.join(top), None, false, &mut None).unwrap().unwrap();
         let protect = temp.relative(&repository.protect);
         (repository, protect)
     }
@@ -431,9 +438,9 @@ mod tests {
         let (repository, protect) = look_at(&temp, "w");
         assert_eq!(protect, ["w/.git/commondir", "w/.git/config", "w/.git/hooks"]);
         assert_eq!((&repository.git_dir, repository.linked), (&repository.common_dir, false));
-        let allowed = look(&temp.0.join("w"), None, true).unwrap().unwrap();
+        let allowed = look(&temp.0.join("w"), None, true, &mut None).unwrap().unwrap();
         assert_eq!(temp.relative(&allowed.protect), ["w/.git/commondir", "w/.git/hooks"]);
-        assert_eq!(look(&temp.0.join("plain"), None, false).unwrap(), None);
+        assert_eq!(look(&temp.0.join("plain"), None, false, &mut None).unwrap(), None);
     }
 
     #[test]
@@ -511,9 +518,9 @@ mod tests {
         let temp = Temp::new("git-bounds");
         git_dir(&temp, "w/.git");
         temp.make(&[format!("w/.git/modules/{}", "m/".repeat(DEEPEST + 1))]);
-        assert!(look(&temp.0.join("w"), None, false).is_err());
+        assert!(look(&temp.0.join("w"), None, false, &mut None).is_err());
         write(&temp, "v/.git", &format!("gitdir: {}", "x".repeat(10_000)));
-        assert!(look(&temp.0.join("v"), None, false).is_err());
+        assert!(look(&temp.0.join("v"), None, false, &mut None).is_err());
         write(&temp, "u/.git", "nothing of the kind");
         assert_eq!(look_at(&temp, "u").1, ["u/.git"]);
     }

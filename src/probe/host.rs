@@ -13,6 +13,7 @@ use crate::sys;
 use crate::tables::protected::Where::Everywhere;
 use crate::tables::protected::{DEPTH, names as protected_names};
 use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fcntl_getfl, fstat, open, readlinkat};
+use rustix::io::Errno;
 use rustix::termios::isatty;
 use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -188,28 +189,34 @@ pub(super) fn executable(file: &Path) -> bool {
     rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok() && !file.is_dir()
 }
 
-/// Puts what stands at `path` into the facts, once.
+/// Puts what stands at `path` into the facts, once: what it is, or where it would appear.
 fn add(facts: &mut Facts, path: PathBuf) {
-    if facts.paths.contains_key(&path) {
+    if facts.paths.contains_key(&path) || facts.absent.contains_key(&path) {
         return;
     }
-    let plain = find_below_canonical(facts, &path);
-    let link = plain.is_none();
-    let found = plain.unwrap_or_else(|| find_with_links(&path));
-    if found.is_none() && link {
-        facts.missing.insert(path.clone(), missing(&path));
+    let found = below_canonical(facts, &path).unwrap_or_else(|| {
+        let found =
+            find_with_links(&path).ok_or_else(|| rustix::fs::stat(&path).err().unwrap_or(Errno::NOENT));
+        if found.is_err() {
+            facts.missing.insert(path.clone(), missing(&path));
+        }
+        found
+    });
+    match found {
+        Ok(found) => {
+            facts.paths.insert(path, found);
+            return;
+        }
+        Err(Errno::NOTDIR) => _ = facts.missing.insert(path.clone(), None),
+        Err(Errno::ACCESS) => {
+            let closed = path.ancestors().skip(1).find(|above| rustix::fs::stat(*above).is_ok());
+            if let Some(closed) = closed.and_then(|above| own_directory(above, facts.uid)) {
+                facts.blocked.insert(path.clone(), closed);
+            }
+        }
+        Err(_) => {}
     }
-    if let Some(found) = found {
-        facts.paths.insert(path, found);
-    } else if let Some(closed) = closed_by(&path).and_then(|above| own_directory(above, facts.uid)) {
-        facts.blocked.insert(path, closed);
-    }
-}
-
-/// The directory whose permissions keep the caller from looking `path` up.
-fn closed_by(path: &Path) -> Option<&Path> {
-    let refused = rustix::fs::stat(path).is_err_and(|errno| errno == rustix::io::Errno::ACCESS);
-    path.ancestors().skip(1).find(|above| refused && rustix::fs::stat(*above).is_ok())
+    facts.absent.add(path);
 }
 
 /// A directory that belongs to the caller, who can change its permissions.
@@ -225,48 +232,50 @@ pub(super) fn find_with_links(path: &Path) -> Option<Found> {
     Some(Found { links, ..found })
 }
 
-/// Whether the path of a directory goes through no symbolic link; none: it is not there.
-fn is_canonical(directory: &Path) -> Option<bool> {
-    if directory == Path::new("/") {
-        return Some(true);
+/// Whether a path goes through no symbolic link; none: nothing is there.
+fn is_canonical(facts: &mut Facts, path: &Path) -> Option<bool> {
+    if let Some(known) = facts.canonical.get(path) {
+        return *known;
     }
-    match find(directory) {
-        Some(found) => Some(found.real == directory),
-        // What can't be looked up for another reason may be there all the same.
-        None => rustix::fs::lstat(directory).is_err_and(|e| e != rustix::io::Errno::NOENT).then_some(false),
-    }
+    let canonical = match path.parent() {
+        None => Some(path == Path::new("/")),
+        // `..`
+        Some(_) if path.file_name().is_none() => Some(false),
+        Some(above) => match is_canonical(facts, above) {
+            Some(true) => match rustix::fs::lstat(path) {
+                Ok(stat) => Some(FileType::from_raw_mode(stat.st_mode) != FileType::Symlink),
+                Err(Errno::NOENT) => None,
+                // What can't be looked up for another reason may be there all the same.
+                Err(_) => Some(false),
+            },
+            other => other,
+        },
+    };
+    facts.canonical.insert(path.to_path_buf(), canonical);
+    canonical
 }
 
 /// The short way for a path whose directory is known to be canonical: one lstat. `None` when it does not apply.
-fn find_below_canonical(facts: &mut Facts, path: &Path) -> Option<Option<Found>> {
+fn below_canonical(facts: &mut Facts, path: &Path) -> Option<std::result::Result<Found, Errno>> {
     let parent = path.parent().filter(|_| path.file_name().is_some())?;
-    let canonical = match facts.canonical.get(parent) {
-        Some(known) => *known,
+    match is_canonical(facts, parent) {
         None => {
-            let canonical = is_canonical(parent);
-            facts.canonical.insert(parent.to_path_buf(), canonical);
-            canonical
+            // Links lead nowhere else, so it would appear where the last directory is.
+            let there = path.ancestors().find(|above| facts.canonical.get(*above) == Some(&Some(true)))?;
+            let missing = Missing { real: path.into(), there: there.into(), links: Vec::new() };
+            facts.missing.insert(path.to_path_buf(), Some(missing));
+            return Some(Err(Errno::NOENT));
         }
-    };
-    match canonical {
-        None => return Some(None),
         Some(false) => return None,
         Some(true) => {}
     }
     let stat = match rustix::fs::lstat(path) {
         Ok(stat) => stat,
-        Err(errno) => {
-            if errno == rustix::io::Errno::NOTDIR {
-                facts.missing.insert(path.to_path_buf(), None);
-            }
-            return Some(None);
-        }
+        Err(errno) => return Some(Err(errno)),
     };
-    if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
-        return None;
-    }
     let real = path.to_path_buf();
-    Some(Some(Found { real, kind: kind_of(&stat), links: Vec::new(), nlink: links_to(&stat) }))
+    let found = Found { real, kind: kind_of(&stat), links: Vec::new(), nlink: links_to(&stat) };
+    (FileType::from_raw_mode(stat.st_mode) != FileType::Symlink).then_some(Ok(found))
 }
 
 /// What a path leads to. One open, and the kernel's own name for what was opened.
@@ -410,13 +419,14 @@ fn aliases(facts: &mut Facts, policy: &Policy, cwd: &Path, home: Option<&Path>) 
 /// be written at all.
 fn protected(facts: &mut Facts, policy: &Policy, names: Names) -> Result<()> {
     let writable = wanted::writable_roots(policy, facts);
+    let mut own = None;
     if writes_here(facts, &writable) {
         for path in names.paths {
             add(facts, path.clone());
             facts.protected.push(path);
         }
         for top in names.work_trees {
-            repository(facts, policy, &top)?;
+            repository(facts, policy, &top, &mut own)?;
         }
     }
     // A repository is in reach when its top is: at or above the working directory up to what is writable, or itself
@@ -427,7 +437,7 @@ fn protected(facts: &mut Facts, policy: &Policy, names: Names) -> Result<()> {
     tops.extend(writable);
     crate::order::set(&mut tops);
     for top in tops {
-        repository(facts, policy, &top)?;
+        repository(facts, policy, &top, &mut own)?;
     }
     Ok(())
 }
@@ -442,13 +452,11 @@ fn watched(facts: &mut Facts, policy: &Policy) {
     bases.extend([cwd.clone()].into_iter().chain(home.clone()));
     crate::order::set(&mut bases);
     for path in wanted::watched_paths(policy, &cwd, home.as_deref(), &bases) {
-        add(facts, path.clone());
-        if facts.at(&path).is_none() && facts.missing_at(&path).is_none() {
-            facts.missing.insert(path.clone(), missing(&path));
-        }
+        add(facts, path);
     }
     let has = |above: &Path| git::kind(&above.join(".git")).is_some();
-    facts.inside_repository = cwd.ancestors().any(git::is_git_dir) || cwd.ancestors().skip(1).any(has);
+    facts.inside_repository = facts.at(cwd.join(".git")).is_none()
+        && (cwd.ancestors().any(git::is_git_dir) || cwd.ancestors().skip(1).any(has));
     // Where there is a `.git` git looks no further; a repository that is one already has its own protection.
     bases.retain(|base| git::kind(&base.join(".git")).is_none());
     for base in bases.into_iter().filter(|base| !git::is_git_dir(base)) {
@@ -465,23 +473,18 @@ fn missing(path: &Path) -> Option<Missing> {
     there.is_dir().then_some(Missing { real, there, links })
 }
 
-fn repository(facts: &mut Facts, policy: &Policy, top: &Path) -> Result<()> {
+/// `own`: what the user's own configuration says, once it was read.
+fn repository(facts: &mut Facts, policy: &Policy, top: &Path, own: &mut Option<git::Search>) -> Result<()> {
     if facts.git.iter().any(|r| r.work_tree == top) {
         return Ok(());
     }
     let home = facts.home.clone();
-    let Some(dirs) = git::look(top, home.as_deref(), policy.filesystem.allow_git_config)? else {
+    let Some(dirs) = git::look(top, home.as_deref(), policy.filesystem.allow_git_config, own)? else {
         return Ok(());
     };
     add(facts, top.join(".git"));
     for path in dirs.protect.iter().chain(&dirs.absent) {
         add(facts, path.clone());
-    }
-    // Where a path was written by hand it may lead anywhere.
-    for path in &dirs.absent {
-        if facts.missing_at(path).is_none() {
-            facts.missing.insert(path.clone(), missing(path));
-        }
     }
     facts.git.push(dirs);
     Ok(())

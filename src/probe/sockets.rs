@@ -3,6 +3,8 @@
 use crate::order;
 use crate::plan::private;
 use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
@@ -10,7 +12,8 @@ use std::path::{Path, PathBuf};
 /// Those of this network namespace outside the private places, by real path. A socket that was bound to a relative path can't
 /// be found by it.
 pub(super) fn look() -> Vec<PathBuf> {
-    let table = std::fs::read("/proc/net/unix").unwrap_or_default();
+    let mut table = Vec::with_capacity(8 * 1024);
+    _ = File::open("/proc/net/unix").and_then(|mut file| file.read_to_end(&mut table));
     let mut paths: Vec<&Path> = table.split(|b| *b == b'\n').skip(1).filter_map(path).collect();
     order::set(&mut paths);
     let outside = paths.into_iter().filter(|path| !private::covers(path) && !path.starts_with("/var/run"));

@@ -124,7 +124,7 @@ impl GlobSet {
         let Set { stay, tests, .. } = &self.sets[set as usize];
         let stay = *stay;
         self.moved.clear();
-        tests.run(name, &self.steps, &mut self.moved);
+        tests.run(name, directory, &self.steps, &mut self.moved);
         if self.moved.is_empty() {
             return Move { all: stay, named: NOTHING };
         }
@@ -227,8 +227,8 @@ impl Tests {
         }
     }
 
-    /// Adds the states that `name` moves on.
-    fn run(&self, name: &[u8], steps: &[FlatStep], moved: &mut Vec<State>) {
+    /// Adds the states that `name` moves on. What leads to more is left out where nothing is below.
+    fn run(&self, name: &[u8], directory: bool, steps: &[FlatStep], moved: &mut Vec<State>) {
         if self.first.has(name.first()) {
             moved.extend(self.literals.get(name).into_iter().flatten());
             let fits = |(prefix, state): &&(Box<[u8]>, State)| {
@@ -239,7 +239,8 @@ impl Tests {
         if self.last.has(name.last()) {
             moved.extend(self.suffixes.iter().filter(|(s, _)| name.ends_with(s)).map(|(_, state)| state));
         }
-        moved.extend(self.others.iter().filter(|state| steps[**state as usize].name.matches(name)));
+        let counts = |step: &FlatStep| (directory || step.last.is_some()) && step.name.matches(name);
+        moved.extend(self.others.iter().filter(|state| counts(&steps[**state as usize])));
     }
 }
 
