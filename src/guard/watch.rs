@@ -10,7 +10,7 @@ use crate::map::{Map, Set};
 use crate::nofollow::text_below;
 use crate::plan::watch::{BARE, Then, Watched};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstat, openat, statat};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -37,14 +37,15 @@ pub(super) struct Watcher<'p> {
     /// Some directory can't tell when it changes.
     pub(super) deaf: bool,
     quarantine: Quarantine,
+    /// The directory that was opened last in this look: names come directory by directory.
+    directory: Option<Directory>,
 }
 
-/// Where something would appear, as far as it exists by now.
-struct Place {
-    directory: OwnedFd,
+/// A directory of the host's.
+struct Directory {
+    open: OwnedFd,
     at: PathBuf,
-    /// What is there of it.
-    appeared: Option<std::ffi::OsString>,
+    identity: (u64, u64),
 }
 
 impl<'p> Watcher<'p> {
@@ -61,23 +62,28 @@ impl<'p> Watcher<'p> {
             armed: Map::new(),
             deaf: false,
             quarantine,
+            directory: None,
         };
-        watcher.configurations =
-            configurations.into_iter().map(|path| (path.clone(), watcher.identity(&path))).collect();
+        for path in configurations {
+            let identity = watcher.identity(&path);
+            watcher.configurations.push((path, identity));
+        }
         watcher
     }
 
     /// Looks at every name; what must not be there is moved aside.
     pub(super) fn look(&mut self, log: &Log) -> Result<()> {
-        for watched in self.watched.iter().filter(|w| w.then != Then::Report) {
+        self.directory = None;
+        let all = self.watched;
+        for watched in all.iter().filter(|w| w.then != Then::Report) {
             if watched.there && !self.gone.contains_key(&watched.path) {
                 continue;
             }
             // Told of changes before it is looked at, so that nothing falls between.
-            while let Some(place) = self.locate(watched) {
-                let known = self.arm(&place);
-                if let Some(name) = &place.appeared {
-                    self.move_aside(place.directory.as_fd(), &place.at, name, watched, log)?;
+            while let Some(appeared) = self.locate(watched) {
+                let known = self.arm();
+                if let Some(name) = &appeared {
+                    self.move_aside(name, watched, log)?;
                 } else if known {
                     break;
                 }
@@ -87,6 +93,8 @@ impl<'p> Watcher<'p> {
             let lock = self.configurations[n].0.with_extension("lock");
             self.locked |= self.identity(&lock).is_some();
         }
+        // Another look is to see what has another name by then.
+        self.directory = None;
         Ok(())
     }
 
@@ -104,25 +112,20 @@ impl<'p> Watcher<'p> {
     /// Has the directory tell in which something is or would appear: of a file that is moved away its mount tells nothing.
     pub(super) fn listen(&mut self, path: &Path) {
         let there = Watched { path: path.into(), then: Then::Report, allow: String::new(), there: false };
-        while let Some(place) = self.locate(&there) {
-            if self.arm(&place) {
-                break;
-            }
-        }
+        while self.locate(&there).is_some() && !self.arm() {}
     }
 
-    /// Has the directory tell when it changes; whether it did so before.
-    fn arm(&mut self, place: &Place) -> bool {
-        let Ok(stat) = fstat(&place.directory) else { return true };
-        let identity = (stat.st_dev, stat.st_ino);
-        if self.armed.get(&place.at).is_some_and(|armed| armed.identity == identity) {
+    /// Has the directory at hand tell when it changes; whether it did so before.
+    fn arm(&mut self) -> bool {
+        let Some(Directory { open, at, identity }) = &self.directory else { return true };
+        if self.armed.get(at).is_some_and(|armed| armed.identity == *identity) {
             return true;
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let open = openat(&place.directory, ".", flags, Mode::empty());
-        match open.and_then(|open| crate::sys::fd::tell_changes(open.as_fd()).map(|()| open)) {
-            Ok(open) => {
-                self.armed.insert(place.at.clone(), Armed { _open: open, identity });
+        let told = openat(open, ".", flags, Mode::empty());
+        match told.and_then(|told| crate::sys::fd::tell_changes(told.as_fd()).map(|()| told)) {
+            Ok(told) => {
+                self.armed.insert(at.clone(), Armed { _open: told, identity: *identity });
                 false
             }
             Err(_) => {
@@ -132,15 +135,10 @@ impl<'p> Watcher<'p> {
         }
     }
 
-    fn move_aside(
-        &mut self,
-        directory: BorrowedFd<'_>,
-        at: &Path,
-        name: &OsStr,
-        watched: &Watched,
-        log: &Log,
-    ) -> Result<()> {
-        let Some(to) = self.quarantine.move_aside(directory, at, name)? else { return Ok(()) };
+    /// Moves `name` in the directory at hand aside.
+    fn move_aside(&mut self, name: &OsStr, watched: &Watched, log: &Log) -> Result<()> {
+        let Some(Directory { open, at, .. }) = &self.directory else { return Ok(()) };
+        let Some(to) = self.quarantine.move_aside(open.as_fd(), at, name)? else { return Ok(()) };
         let path = at.join(name);
         match self.quarantine.count() {
             count if count > MOST => Err(Failure::new(format!(
@@ -160,27 +158,37 @@ impl<'p> Watcher<'p> {
         }
     }
 
-    fn locate(&self, watched: &Watched) -> Option<Place> {
+    /// Opens the directory where something would appear, as far as it exists by now; what is there of it.
+    fn locate(&mut self, watched: &Watched) -> Option<Option<OsString>> {
         if let Then::Bare(lacked) = &watched.then {
-            let directory = self.quarantine.host(&watched.path).ok()?;
-            let appeared = bare(directory.as_fd(), lacked).map(Into::into);
-            return Some(Place { directory, at: watched.path.clone(), appeared });
+            let directory = self.open(&watched.path)?;
+            return Some(bare(directory.open.as_fd(), lacked).map(Into::into));
         }
         let mut path = watched.path.as_path();
         loop {
             let (parent, name) = (path.parent()?, path.file_name()?);
-            if let Ok(directory) = self.quarantine.host(parent)
-                && fstat(&directory)
-                    .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
-            {
-                let kind = kind(directory.as_fd(), name);
+            if let Some(directory) = self.open(parent) {
+                let kind = kind(directory.open.as_fd(), name);
                 // A link on the way leads past the watch.
                 let counts = path == watched.path || kind == Some(FileType::Symlink);
-                let appeared = kind.filter(|_| counts).map(|_| name.to_os_string());
-                return Some(Place { directory, at: parent.to_path_buf(), appeared });
+                return Some(kind.filter(|_| counts).map(|_| name.to_os_string()));
             }
             path = parent;
         }
+    }
+
+    /// A directory, opened once for all names in it that are looked at in a row.
+    fn open(&mut self, at: &Path) -> Option<&Directory> {
+        if self.directory.as_ref().is_none_or(|directory| directory.at != at) {
+            let open = self.quarantine.host(at).ok()?;
+            let stat = fstat(&open).ok()?;
+            if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+                return None;
+            }
+            let identity = (stat.st_dev, stat.st_ino);
+            self.directory = Some(Directory { open, at: at.into(), identity });
+        }
+        self.directory.as_ref()
     }
 
     /// The text of a file of the host's.
@@ -188,9 +196,9 @@ impl<'p> Watcher<'p> {
         text_below(self.quarantine.host(path.parent()?).ok()?.as_fd(), path.file_name()?)
     }
 
-    fn identity(&self, path: &Path) -> Option<(u64, u64)> {
-        let directory = self.quarantine.host(path.parent()?).ok()?;
-        let stat = statat(&directory, path.file_name()?, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    fn identity(&mut self, path: &Path) -> Option<(u64, u64)> {
+        let directory = self.open(path.parent()?)?;
+        let stat = statat(&directory.open, path.file_name()?, AtFlags::SYMLINK_NOFOLLOW).ok()?;
         Some((stat.st_dev, stat.st_ino))
     }
 
@@ -201,17 +209,17 @@ impl<'p> Watcher<'p> {
         if more > 0 {
             log.warn(&format!("moved {more} more such files aside"));
         }
-        let reported =
-            self.watched.iter().filter(|w| w.then == Then::Report && self.identity(&w.path).is_some());
-        let reported: Vec<String> = reported.map(|w| w.path.display().to_string()).take(MOST_LINES).collect();
+        let all = self.watched.iter().filter(|w| w.then == Then::Report);
+        let there = all.filter(|w| self.identity(&w.path).is_some());
+        let reported: Vec<String> = there.map(|w| w.path.display().to_string()).take(MOST_LINES).collect();
         if !reported.is_empty() {
             log.warn(&format!(
                 "the command made {}: look at it before a program outside obeys it",
                 reported.join(", ")
             ));
         }
-        let unchanged = |(path, before): &(PathBuf, Option<(u64, u64)>)| self.identity(path) == *before;
-        if self.locked && self.configurations.iter().all(unchanged) {
+        let configurations = std::mem::take(&mut self.configurations);
+        if self.locked && configurations.iter().all(|(path, before)| self.identity(path) == *before) {
             log.warn("git's configuration is read-only for the command; filesystem.allowGitConfig opens it");
         }
         Ok(())

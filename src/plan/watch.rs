@@ -4,7 +4,7 @@
 use super::files::{Place, Rule, Rules};
 use crate::config::Policy;
 use crate::facts::{Facts, Missing};
-use crate::map::Map;
+use crate::map::{Map, Set};
 use crate::rules::glob;
 use crate::tables::protected::{self, Where};
 use std::path::{Path, PathBuf};
@@ -73,12 +73,12 @@ pub fn watch(policy: &Policy, facts: &Facts, rules: &mut Rules) -> Vec<Watched> 
     }
     let mut watched: Vec<Watched> = protected_now(policy, facts);
     watched.retain(|w| rules.places.get(&w.path).is_some_and(|rule| matches!(rule.place, Place::Deny)));
+    let mut known: Set<PathBuf> = watched.iter().map(|w| (w.path.clone(), ())).collect();
     // Of directories: what has no rule of its own is as writable as its directory.
     let mut directories: Map<PathBuf, bool> = Map::new();
     for (missing, then, allow) in all {
         let bare = matches!(then, Then::Bare(_));
         let appears = if bare { missing.real.join(BARE[0]) } else { missing.real.clone() };
-        let known = |w: &Watched| w.path == missing.real && matches!(w.then, Then::Bare(_)) == bare;
         let writable = match appears.parent().filter(|_| !rules.places.contains_key(&appears)) {
             Some(directory) => match directories.get(directory) {
                 Some(writable) => *writable,
@@ -86,7 +86,7 @@ pub fn watch(policy: &Policy, facts: &Facts, rules: &mut Rules) -> Vec<Watched> 
             },
             None => rules.writable(&appears),
         };
-        if !writable || !bare && lifted.contains(&missing.real) || watched.iter().any(known) {
+        if !writable || !bare && (lifted.contains(&missing.real) || !known.add(missing.real.clone())) {
             continue;
         }
         if then != Then::Report {
