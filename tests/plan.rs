@@ -47,6 +47,32 @@ fn plans_are_as_written() {
     assert!(wrong.is_empty(), "{}\nFENCE_BLESS=1 accepts these", wrong.join("\n"));
 }
 
+/// The lines of `-d` that depend on the plan alone, letter for letter.
+#[test]
+fn the_summary_is_as_written() {
+    let text = r#"{"network": {"allowLocalOutbound": true, "allowLocalOutboundPorts": [5432]}}"#;
+    let mut host = Host::from_comments("// abi 7\n");
+    for (addr, port) in [("127.0.0.1", 3000), ("0.0.0.0", 8080)] {
+        host.run.ports.push(fence::cli::ExposePort { addr: addr.parse().unwrap(), port });
+    }
+    let policy = policy(text, Path::new("summary"));
+    let plan = plan::plan(&policy, &host.run, &host.facts(&policy)).unwrap();
+    let lines: Vec<String> =
+        show::summary(&plan, &policy).iter().map(|(part, line)| format!("[{part}] {line}")).collect();
+    assert_eq!(
+        lines,
+        [
+            "[fence] Command: true",
+            "[fence] Exposing ports: 127.0.0.1:3000, 0.0.0.0:8080 (execution model: in-sandbox)",
+            "[fence] HTTP proxy listening on localhost:3128",
+            "[fence] SOCKS5 proxy listening on localhost:1080",
+            "[fence:linux] Device mode: minimal",
+            "[fence:linux] Sandbox: native(network,pid,fs), dev:minimal, seccomp, runtime-exec:path, landlock-v7, \
+             inbound:[3000 8080], local-outbound:[5432]",
+        ]
+    );
+}
+
 /// What the plan says about files, or the refusal.
 fn plan_of(text: &str, case: &Path) -> String {
     let host = Host::from_comments(text);

@@ -87,6 +87,11 @@ fn attempt(
         }
         said.push(note.text.clone());
     }
+    if run.debug {
+        for (part, line) in plan::show::summary(&plan, &prepared.policy) {
+            log.debug(part, &line);
+        }
+    }
     let proxies = prepared.proxies.iter().map(OwnedFd::try_clone).collect::<std::io::Result<_>>();
     let proxies = proxies.map_err(|e| Failure::new(format!("cannot pass the proxies' sockets on: {e}")))?;
     let watch = (plan.watch != Watch::Nothing)
@@ -187,7 +192,20 @@ fn announce(loaded: &Loaded, log: &Log) {
     if let Some(notice) = loaded.notice() {
         log.warn(&notice);
     }
-    for step in &loaded.chain {
-        log.debug("fence", &format!("Using {step}"));
+    for (step, n) in loaded.chain.iter().zip(0..) {
+        let line = match step.split_once(" (no config loaded from ").filter(|_| n == 0) {
+            Some((_, path)) => {
+                let path = path.trim_end_matches(')');
+                format!("No config found at {path}, using default (block all network)")
+            }
+            // What it extends.
+            None if n > 0 => format!("Using {step}"),
+            None => match step.split_once(": ") {
+                Some(("builtin template", name)) => format!("Using template: {name}"),
+                Some((_, path)) => format!("Using config file: {path}"),
+                None => format!("Using {step}"),
+            },
+        };
+        log.debug("fence", &line);
     }
 }

@@ -4,6 +4,7 @@ use super::mounts::Mount;
 use super::net::Purpose;
 use super::watch::{Then, Watched};
 use super::{Plan, Weight};
+use crate::config::Policy;
 use crate::json::Json;
 use crate::rules::shell::quote;
 use std::fmt::Write;
@@ -73,6 +74,57 @@ pub fn text(plan: &Plan) -> String {
     section(&mut out, "listeners", inside.chain(inbound));
     section(&mut out, "notes", plan.notes.iter().map(note));
     out
+}
+
+/// For `-d`, in short: what is about to run, and by which layers. Each line with the part that it is of.
+pub fn summary(plan: &Plan, policy: &Policy) -> Vec<(&'static str, String)> {
+    let list = |words: Vec<String>| words.join(" ");
+    let command = plan.argv.iter().map(|w| quote(&w.to_string_lossy()));
+    let mut lines = vec![("fence", format!("Command: {}", list(command.collect())))];
+    let inbound = &plan.network.inbound;
+    if !inbound.is_empty() {
+        let ports: Vec<String> =
+            inbound.iter().map(|p| SocketAddr::new(p.addr, p.port).to_string()).collect();
+        lines.push(("fence", format!("Exposing ports: {} (execution model: in-sandbox)", ports.join(", "))));
+    }
+    if !plan.environment.stripped.is_empty() {
+        let names = plan.environment.stripped.iter().map(|name| name.to_string_lossy().into_owned());
+        lines.push(("fence", format!("Stripped dangerous env vars: [{}]", list(names.collect()))));
+    }
+    let mut local = Vec::new();
+    for listener in &plan.network.listeners {
+        match listener.purpose {
+            Purpose::Local => local.push(listener.port.to_string()),
+            what => {
+                lines.push(("fence", format!("{} listening on localhost:{}", purpose(what), listener.port)));
+            }
+        }
+    }
+    let devices = if policy.devices.mode == "host" { "host" } else { "minimal" };
+    lines.push(("fence:linux", format!("Device mode: {devices}")));
+    let mode = if plan.exec.is_some() { "argv" } else { "path" };
+    let held: Vec<&str> = [("network", plan.loopback || plan.broker.is_some()), ("pid", plan.owns_pids())]
+        .into_iter()
+        .filter_map(|(name, there)| there.then_some(name))
+        .chain(["fs"])
+        .collect();
+    let mut layers = format!("Sandbox: {}({}), dev:{devices}", plan.engine, held.join(","));
+    if !plan.seccomp.is_empty() {
+        layers += ", seccomp";
+    }
+    layers += ", runtime-exec:";
+    layers += mode;
+    if let Some(landlock) = &plan.landlock {
+        layers += &format!(", landlock-v{}", landlock.abi);
+    }
+    let ports = inbound.iter().map(|p| p.port.to_string()).collect();
+    for (name, ports) in [("inbound", ports), ("local-outbound", local)] {
+        if !ports.is_empty() {
+            layers += &format!(", {name}:[{}]", list(ports));
+        }
+    }
+    lines.push(("fence:linux", layers));
+    lines
 }
 
 /// For programs.

@@ -565,6 +565,94 @@ fn the_engine_bwrap_is_watched_too() {
     shown_by_engine("bwrap");
 }
 
+/// A line with what differs from run to run taken out: clock, process ids, durations, the world's own directory.
+fn form(line: &str, world: &World) -> String {
+    let line = line.replace(world.root.to_str().unwrap(), "R");
+    let words = line.split(' ').map(|word| {
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let clock = word.len() == 8 && word.split(':').count() == 3 && word.split(':').all(digits);
+        let time = word.strip_prefix('(').and_then(|word| word.strip_suffix("s)"));
+        let time = time.is_some_and(|time| digits(&time.trim_end_matches('m').replace('.', "")));
+        let pid = word.strip_prefix("pid=").and_then(|word| word.strip_suffix(')')).is_some_and(digits);
+        match word {
+            _ if clock => "HH:MM:SS",
+            _ if time => "(TIME)",
+            _ if pid => "pid=N)",
+            word => word,
+        }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// `-d`: each kind of line, letter for letter, and no line of another form.
+#[test]
+fn debug_lines_have_their_form() {
+    need!(userns);
+    need!(program "curl");
+    let Some(who) = everybody().into_iter().find(|who| who.uid != 0) else { return };
+    let world = World::new(who);
+    let policy = r#"{"network": {"allowedDomains": ["*.allowed.test"], "deniedDomains": ["bad.test"]},
+        "command": {"runtimeExecPolicy": "argv", "deny": ["sleep 3"]}}"#;
+    let file = world.write("../debug.json", policy);
+    let script = "curl -s http://bad.test/a; curl -s http://other.test/a; curl -s http://x.allowed.test/; \
+        curl -s -x socks5h://127.0.0.1:1080 http://other.test/; n=3; sleep $n; sleep 0";
+    let curl = |command: &str| world.bare("sh", ["-c", command]);
+    // The positive control: these are commands that work, and the lines are not of a shell that finds none.
+    curl("curl --version; n=0; sleep $n").ok();
+    let said = |flags: &[&str], command: &[&str]| {
+        let words = [flags, &["--"], command].concat();
+        let mut command = world.command(world.fence(), words);
+        command.env("LD_PRELOAD", "/none.so").env("LD_AUDIT", "/none.so");
+        let ran = Ran::of(command);
+        ran.err
+            .lines()
+            .filter(|line| line.starts_with('['))
+            .map(|line| form(line, &world))
+            .collect::<Vec<_>>()
+    };
+    let settings = file.to_str().unwrap();
+    let lines = said(&["-d", "-s", settings], &["sh", "-c", script]);
+    for wanted in [
+        "[fence] Using config file: R/debug.json",
+        "[fence] Stripped dangerous env vars: [LD_AUDIT LD_PRELOAD]",
+        "[fence] HTTP proxy listening on localhost:3128",
+        "[fence] SOCKS5 proxy listening on localhost:1080",
+        "[fence:linux] Device mode: minimal",
+        "[fence:filter] Denied by rule: bad.test:80 (matched bad.test)",
+        "[fence:http] HH:MM:SS ✗ GET     403 bad.test http://bad.test/a (TIME)",
+        "[fence:filter] No matching rule, denying: other.test:80",
+        "[fence:http] HH:MM:SS ✗ GET     403 other.test http://other.test/a (TIME)",
+        "[fence:filter] Allowed by rule: x.allowed.test:80 (matched *.allowed.test)",
+        "[fence:http] HH:MM:SS ! GET     502 x.allowed.test http://x.allowed.test/ (TIME)",
+        "[fence:socks] HH:MM:SS ✗ CONNECT other.test:80 BLOCKED",
+        "[fence:exec] HH:MM:SS ✗ sleep 3 (rule \"sleep 3\", sleep, pid=N)",
+    ] {
+        assert!(lines.iter().any(|line| line == wanted), "{wanted}: {lines:#?}");
+    }
+    let starts = |start: &str| lines.iter().any(|line| line.starts_with(start));
+    assert!(starts("[fence] Command: sh -c "), "{lines:#?}");
+    let held = if std::env::var_os("FENCE_TEST_ENGINE").is_some() {
+        ""
+    } else {
+        "native(network,pid,fs), dev:minimal, seccomp, runtime-exec:argv"
+    };
+    assert!(starts(&format!("[fence:linux] Sandbox: {held}")), "{lines:#?}");
+    for (flags, wanted) in [
+        (&["-d", "-t", "code"][..], "[fence] Using template: code"),
+        (
+            &["-d"],
+            "[fence] No config found at R/home/.config/fence/fence.json, using default (block all network)",
+        ),
+    ] {
+        let lines = said(flags, &["true"]);
+        assert!(lines.iter().any(|line| line == wanted), "{wanted}: {lines:#?}");
+    }
+    // Without -d nothing of it but what is refused.
+    assert!(
+        said(&["-s", settings], &["sh", "-c", script]).iter().all(|line| line.starts_with("[fence:exec] "))
+    );
+}
+
 /// Below another listener nobody can be asked: what the filter refuses stays refused, and a line says that it isn't shown.
 #[test]
 fn below_another_listener_refused_calls_stay_refused() {
