@@ -160,10 +160,12 @@ pub fn interpreter(head: &[u8]) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
     let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
     let line = head.strip_prefix(b"#!")?;
     let end = line.iter().position(|byte| matches!(byte, b'\n' | 0)).unwrap_or(line.len());
-    let line = line[..end].trim_ascii_end();
-    let line = &line[line.iter().take_while(|byte| blank(byte)).count()..];
+    // No other white space counts.
+    let trim = |line: &[u8]| -> usize { line.iter().take_while(|byte| blank(byte)).count() };
+    let line = &line[trim(&line[..end])..end];
+    let line = &line[..line.iter().rposition(|byte| !blank(byte)).map_or(0, |last| last + 1)];
     let (name, rest) = line.split_at(line.iter().position(blank).unwrap_or(line.len()));
-    let argument = rest.trim_ascii_start();
+    let argument = &rest[trim(rest)..];
     (!name.is_empty()).then(|| (name.to_vec(), (!argument.is_empty()).then(|| argument.to_vec())))
 }
 
@@ -305,6 +307,7 @@ mod tests {
         );
         assert_eq!(read("#!x"), Some(("x".into(), None)));
         assert_eq!(read("#!\n"), None);
+        assert_eq!(read("#!/l ./y\x0c \n"), Some(("/l".into(), Some("./y\x0c".into()))));
         assert_eq!(read("\x7fELF"), None);
     }
 

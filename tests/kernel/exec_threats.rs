@@ -111,6 +111,37 @@ fn the_dynamic_loader_is_seen_through() {
 }
 
 #[test]
+fn a_first_line_counts_as_the_kernel_reads_it() {
+    need!(program "git");
+    const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
+    if !has("program:ld-linux-x86-64.so.2", fs::exists(LOADER).unwrap(), "no /lib64/ld-linux-x86-64.so.2") {
+        return;
+    }
+    for who in everybody() {
+        let world = World::new(who);
+        let victim = world.victim();
+        let program = |name| world.bare("sh", ["-c", &format!("readlink -f $(command -v {name})")]).ok().out;
+        let (git, harmless) = (program("git"), program("true"));
+        // The loader is given what ends where the kernel says: at a form feed that belongs to the name, after 255 bytes.
+        let long = format!("./{}", "z".repeat(255 - "#! ./".len() - LOADER.len()));
+        for (real, shown, end) in [("./y\x0c", "./y", "\n"), (&long, &format!("{long}z"), "")] {
+            let first = if end.is_empty() { shown } else { real };
+            let lines = format!(
+                "ln -sf {} '{real}'; ln -sf {} {shown}; printf '#!%s %s{end}' {LOADER} '{first}' > push; chmod 755 push\n\
+                 {} exec push -- push -h >/dev/null 2>&1; echo $?; rm push\n",
+                git.trim(),
+                harmless.trim(),
+                victim.display()
+            );
+            assert_eq!(script(&world, OPEN, &lines).out, "129\n");
+            let ran = script(&world, &policy("argv", r#""deny": ["git push"]"#), &lines);
+            assert!(["1\n", "137\n"].contains(&ran.out.as_str()), "{ran:?}");
+            assert!(ran.err.contains("rule \"git push\""), "{ran:?}");
+        }
+    }
+}
+
+#[test]
 fn a_fence_inside_can_only_tighten() {
     for who in everybody() {
         let world = World::new(who);

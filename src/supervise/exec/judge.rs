@@ -106,16 +106,7 @@ fn judge(tid: u32, path: &str, found: &Found, words: &[String], policy: &Exec, d
         return None;
     }
     if let Some(at) = loaded_program(&found.real, words) {
-        let (program, words) = (&words[at], &words[at..]);
-        if !program.contains('/') {
-            let cause = "a dynamic loader looks for it where libraries are; write its path";
-            return Some(Denial::for_cause(program, words, cause));
-        }
-        return match resolve::find(tid, libc::AT_FDCWD, program.as_bytes(), true) {
-            Ok(found) => judge(tid, program, &found, words, policy, depth + 1),
-            Err(Errno::NOENT | Errno::NOTDIR) => None,
-            Err(why) => Some(lost(program, words, why)),
-        };
+        return loaded(tid, &words[at..], policy, depth);
     }
     let Some(head) = found.head() else {
         // Nobody may look into a process of such a file either.
@@ -139,6 +130,20 @@ fn judge(tid: u32, path: &str, found: &Found, words: &[String], policy: &Exec, d
         .chain(words.iter().skip(1).cloned())
         .collect();
     judge(tid, &program, &found, &words, policy, depth + 1)
+}
+
+/// Judges what a dynamic loader runs: the words from that program's own on.
+fn loaded(tid: u32, words: &[String], policy: &Exec, depth: u8) -> Option<Denial> {
+    let program = words.first()?;
+    if !program.contains('/') {
+        let cause = "a dynamic loader looks for it where libraries are; write its path";
+        return Some(Denial::for_cause(program, words, cause));
+    }
+    match resolve::find(tid, libc::AT_FDCWD, program.as_bytes(), true) {
+        Ok(found) => judge(tid, program, &found, words, policy, depth + 1),
+        Err(Errno::NOENT | Errno::NOTDIR) => None,
+        Err(why) => Some(lost(program, words, why)),
+    }
 }
 
 /// A file that could not be looked at.
@@ -179,11 +184,11 @@ pub(super) fn after(tid: u32, expected: &Expected, policy: &Exec) -> Option<Deni
     if !(expected.file.is_none() && same_words || interprets(&argv, expected)) {
         return forged("it is not what was asked for: file or arguments were changed after the verdict");
     }
-    if expected.file.is_none() && loaded_program(&real, &words).is_some() {
-        return forged("what the dynamic loader runs was not judged");
-    }
     let names = policy.files.get(&file);
-    refusal(&policy.rules, &Attempt { path: &real, real: &real, names, words: &words })
+    refusal(&policy.rules, &Attempt { path: &real, real: &real, names, words: &words }).or_else(|| {
+        // A script's first line counts as the kernel read it, whatever it was when we did.
+        loaded(tid, &words[loaded_program(&real, &words)?..], policy, 0)
+    })
 }
 
 /// Whether a command line is an interpreter's for what was judged: words of its own, then the path, then the arguments.
