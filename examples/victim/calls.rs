@@ -166,8 +166,9 @@ rows! {
     clock_settime64 NONE, 404, [9999, BAD];
     // SYS_SOCKET with its arguments in memory, where no filter looks.
     socketcall NONE, 102, [1, BAD];
-    // TIOCSTI, a forbidden family, a group: judged by their arguments.
+    // TIOCSTI, a lease, a forbidden family, a group: judged by their arguments.
     ioctl libc::SYS_ioctl, 54, [0, 0x5412, BAD];
+    fcntl libc::SYS_fcntl, 55, [0, 1024, 0];
     socket libc::SYS_socket, 359, [40, 1, 0];
     clone libc::SYS_clone, 120, [NEWUSER + 17, 0, 0, 0, 0];
     // For `enosys` and for controls.

@@ -2,6 +2,7 @@
 //!
 //! bubblewrap makes the namespaces and the mounts; fence is the first process inside and does the rest, as it does in its own.
 
+use super::files::Rules;
 use super::mounts::Mount;
 use super::{Note, degraded, engine};
 use crate::error::{Failure, Result};
@@ -126,10 +127,16 @@ pub fn modes(mounts: &[Mount]) -> impl Iterator<Item = (&Path, u32)> {
 /// What bubblewrap can't do at all.
 ///
 /// # Errors
-/// It is not there, or a mount of the plan can't be said to it.
-pub(super) fn check(facts: &Facts, mounts: &[Mount]) -> Result<()> {
-    if facts.bwrap.is_none() {
+/// It is not there, the command could have put another program in its place, or a mount of the plan can't be said to it.
+pub(super) fn check(facts: &Facts, rules: &Rules, mounts: &[Mount]) -> Result<()> {
+    let Some(bwrap) = &facts.bwrap else {
         return Err(Failure::new("cannot use bubblewrap: there is no bwrap on PATH").unavailable());
+    };
+    if rules.writable(&bwrap.path) {
+        let path = bwrap.path.display();
+        return Err(Failure::new(format!("cannot use bubblewrap: the command may write to {path}"))
+            .hint("take that directory off PATH or out of filesystem.allowWrite")
+            .unavailable());
     }
     match mounts.iter().find_map(|row| if let Mount::KeepLink(at) = row { Some(at) } else { None }) {
         Some(link) => Err(Failure::new(format!(
@@ -177,6 +184,7 @@ pub(super) fn notes(facts: &Facts, mounts: &[Mount]) -> Vec<Note> {
 mod tests {
     use super::*;
     use crate::facts::Bwrap;
+    use crate::plan::files::{Place, Rule};
     use std::path::PathBuf;
 
     fn said(namespaces: i32, mounts: &[Mount]) -> String {
@@ -275,10 +283,15 @@ mod tests {
             uid,
             ..Facts::default()
         };
-        assert!(check(&Facts::default(), &[]).unwrap_err().lacks.is_some());
-        assert!(check(&plain(false, 1000), &[]).is_ok());
+        let rules = Rules::default();
+        assert!(check(&Facts::default(), &rules, &[]).unwrap_err().lacks.is_some());
+        assert!(check(&plain(false, 1000), &rules, &[]).is_ok());
+        let mut writable = Rules::default();
+        writable.places.insert("/usr".into(), Rule::new(Place::Write, true));
+        let refused = check(&plain(false, 1000), &writable, &[]).unwrap_err();
+        assert!(refused.lacks.is_some() && refused.what.contains("may write to /usr/bin/bwrap"), "{refused}");
         let link = [Mount::KeepLink("/h/.bashrc".into())];
-        let refused = check(&plain(false, 1000), &link).unwrap_err();
+        let refused = check(&plain(false, 1000), &rules, &link).unwrap_err();
         assert!(refused.lacks.is_some() && refused.what.contains("/h/.bashrc"), "{refused}");
         let texts = |facts: &Facts, mounts: &[Mount]| -> Vec<String> {
             notes(facts, mounts).into_iter().map(|note| note.text).collect()

@@ -166,7 +166,7 @@ pub fn plan(policy: &Policy, run: &Run, facts: &Facts) -> Result<Plan> {
         net::resolver(&network, facts, &rules, &mut mounts);
     }
     if facts.engine == Engine::Bwrap {
-        bwrap::check(facts, &mounts)?;
+        bwrap::check(facts, &rules, &mounts)?;
     }
     let scratch =
         alone.as_ref().and(facts.scratch.as_ref()).map(|dir| dir.join(format!("fence-{}", facts.nonce)));

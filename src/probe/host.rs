@@ -174,13 +174,22 @@ pub fn on_path(name: &OsStr) -> Option<PathBuf> {
     if name.as_bytes().contains(&b'/') {
         return Some(PathBuf::from(name));
     }
-    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
-    std::env::split_paths(&path).map(|directory| directory.join(name)).find(|file| executable(file))
+    directories().map(|directory| directory.join(name)).find(|file| executable(file))
 }
 
-/// bubblewrap, where it is on PATH.
+/// Those of PATH.
+fn directories() -> impl Iterator<Item = PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+    let all: Vec<_> = std::env::split_paths(&path).collect();
+    all.into_iter()
+}
+
+/// bubblewrap, where it is on PATH, links resolved. It runs outside the sandbox: what lies in the working directory by chance does
+/// not count.
 pub fn bwrap() -> Option<Bwrap> {
-    let path = on_path("bwrap".as_ref())?;
+    let absolute = directories().filter(|directory| directory.is_absolute());
+    let path = absolute.map(|directory| directory.join("bwrap")).find(|file| executable(file))?;
+    let path = path.canonicalize().ok()?;
     let stat = rustix::fs::stat(&path).ok()?;
     Some(Bwrap { path, setuid: stat.st_uid == 0 && stat.st_mode & 0o4000 != 0 })
 }

@@ -226,6 +226,11 @@ impl Broker {
     /// the loopback device.
     fn bind(&self, request: &Notification, is_valid: impl Fn() -> bool) -> Result<Verdict> {
         let on = read_address(request)?;
+        // Programs of the host would take it for another's.
+        if on == Address::Abstract {
+            self.denied(request, "bind: Permission denied", Subject::Call("an abstract name".into()));
+            return Err(Errno::ACCESS);
+        }
         let Some(socket) = self.copy_of(request)? else { return Ok(Verdict::GoOn) };
         if !is_valid() {
             return Err(Errno::NOENT);

@@ -98,6 +98,10 @@ pub enum ArgRule {
     CloneFlags,
     /// `ioctl`: not TIOCSTI, not TIOCLINUX.
     TerminalInput,
+    /// `ioctl`: that, and nothing that changes a file's attributes or makes btrfs' subvolumes through a descriptor for reading.
+    TerminalAndAttributes,
+    /// `fcntl`: not F_SETLEASE, not F_SETDELEG.
+    NoLease,
     /// `personality`: ask, or Linux with and without PER_LINUX32 and UNAME26.
     Personality,
     /// `clock_adjtime`: CLOCK_REALTIME only, where the kernel asks for CAP_SYS_TIME before it writes.
@@ -144,6 +148,10 @@ impl fmt::Display for Action {
             Action::Notify => "asks the supervisor",
             Args(UnshareFlags | CloneFlags) => "EPERM for new namespaces",
             Args(TerminalInput) => "EPERM for TIOCSTI and TIOCLINUX",
+            Args(TerminalAndAttributes) => {
+                "EPERM for TIOCSTI and TIOCLINUX, EOPNOTSUPP for requests that change attributes of files"
+            }
+            Args(NoLease) => "EPERM for F_SETLEASE and F_SETDELEG",
             Args(Personality) => "EPERM for all but plain Linux",
             Args(SystemClock) => "EPERM for all but CLOCK_REALTIME",
             Args(Families) => "EAFNOSUPPORT for all but Unix, internet and netlink ROUTE",
@@ -268,6 +276,9 @@ pub static BLOCKED: &[Rule] = &[
     rule("socket",            [  41,  198,  359], Args(Families), "vsock reaches the hypervisor's host; rare families are attack surface"),
     rule("socketpair",        [  53,  199,  360], Args(UnixPair), "loads and runs the code of any family before it says no"),
     rule("socketcall",        [NONE, NONE,  102], Args(SocketcallNew), "32-bit socket(2) with the family behind a pointer; the direct call (Linux 4.3) is judged by it"),
+    // Files.
+    rule("fcntl",             [  72,   25,   55], Args(NoLease), "a lease on a file that may only be read holds up whoever opens it, for 45 s each time"),
+    rule("fcntl64",           [NONE, NONE,  221], Args(NoLease), "as fcntl"),
     // The machine as a whole.
     rule("init_module",       [ 175,  105,  128], REFUSE, "loads code into the kernel"),
     rule("finit_module",      [ 313,  273,  350], REFUSE, "loads code into the kernel"),
@@ -325,6 +336,7 @@ pub static HOST_TREE: &[(&str, Action, &str)] = &[
     ("setxattr",     XATTR, ATTRIBUTES), ("lsetxattr",    XATTR, ATTRIBUTES), ("fsetxattr",     XATTR, ATTRIBUTES),
     ("removexattr",  XATTR, ATTRIBUTES), ("lremovexattr", XATTR, ATTRIBUTES), ("fremovexattr",  XATTR, ATTRIBUTES),
     ("setxattrat",   XATTR, ATTRIBUTES), ("removexattrat", XATTR, ATTRIBUTES), ("file_setattr", XATTR, ATTRIBUTES),
+    ("ioctl", Args(TerminalAndAttributes), ATTRIBUTES),
 ];
 
 /// Added to those where Landlock does not know TRUNCATE (below ABI 3).

@@ -37,7 +37,7 @@ fn rows_are_those_of_linux_raw_sys() {
         __NR_request_key __NR_mount __NR_umount2 __NR_pivot_root __NR_chroot __NR_open_tree
         __NR_open_tree_attr __NR_move_mount __NR_fsopen __NR_fsconfig __NR_fsmount __NR_fspick
         __NR_mount_setattr __NR_open_by_handle_at __NR_unshare __NR_clone __NR_clone3 __NR_setns
-        __NR_ioctl __NR_vhangup __NR_socket __NR_socketpair __NR_init_module __NR_finit_module
+        __NR_ioctl __NR_vhangup __NR_fcntl __NR_socket __NR_socketpair __NR_init_module __NR_finit_module
         __NR_delete_module __NR_kexec_load __NR_kexec_file_load __NR_reboot __NR_swapon __NR_swapoff
         __NR_acct __NR_syslog __NR_sethostname __NR_setdomainname __NR_quotactl __NR_quotactl_fd
         __NR_lookup_dcookie __NR_nfsservctl __NR_settimeofday __NR_clock_settime __NR_clock_adjtime

@@ -207,6 +207,10 @@ fn modes_that_have_an_effect_outside_and_attributes_are_refused() {
         world.write("file", "text");
         refused(&world, WRITABLE, &["chmod", "file", "4755"], "EPERM");
         ran(&world, WRITABLE, &["chmod", "700", "file"]).ok();
+        // FS_IOC_SETFLAGS asks for a descriptor for reading only. Outside it gets as far as the missing argument.
+        let line = format!("exec 3<file; exec {} ioctl 3 0x40086602", world.victim().display());
+        assert_eq!(world.bare("sh", ["-c", &line]).status(1).out, "EFAULT\n");
+        assert_eq!(ran(&world, WRITABLE, &["sh", "-c", &line]).status(1).out, "EOPNOTSUPP\n");
         if who.uid == 0 {
             refused(&world, WRITABLE, &["chown", "file", "1"], "EPERM");
         }

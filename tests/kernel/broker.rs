@@ -189,14 +189,19 @@ os.link('agent', 'linked'); print(to('linked')); os.symlink('agent', 'way'); pri
 os.rename('agent', 'moved'); print(to('moved')); os.rename('moved', 'agent')
 os.unlink('linked'); os.unlink('way'); os.unlink('own')
 print(to('\\0abstract'), to('missing'), to('.'))
+def name(as_what): return tried(lambda: socket.socket(socket.AF_UNIX).bind(as_what))
+print(name(f'\\0fence-{os.getpid()}'), name(''))
 a, b = socket.socketpair(); a.send(b'x'); print(b.recv(1), tried(lambda: socket.socketpair(type=socket.SOCK_DGRAM)))";
         let ran = outside(world, script, &[]).ok();
-        assert!(ran.out.contains("ok ok\nok\nok\nok\n"), "{ran:?}");
+        assert!(
+            ran.out.contains("ok ok\nok\nok\nok\n") && ran.out.contains("ECONNREFUSED\nok ok\n"),
+            "{ran:?}"
+        );
         assert_eq!(arrived(), 5, "the control");
         let ran = inside(world, WRITABLE, script, &[]).ok();
         assert_eq!(
             ran.out,
-            "ok ok\nb'x'\nEACCES EACCES\nEACCES\nEACCES\nEACCES\nEACCES ENOENT ECONNREFUSED\nb'x' EAFNOSUPPORT\n",
+            "ok ok\nb'x'\nEACCES EACCES\nEACCES\nEACCES\nEACCES\nEACCES ENOENT ECONNREFUSED\nEACCES EACCES\nb'x' EAFNOSUPPORT\n",
             "{}",
             ran.err
         );

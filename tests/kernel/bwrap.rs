@@ -142,6 +142,15 @@ fn what_bubblewrap_can_not_do_stops_the_run() {
     let said = Ran::of(with_bwrap(&world, fenced(&world, "{}", &["true"]))).status(125);
     assert_eq!(said.err.matches("bwrap: No permissions").count(), 1, "{said:?}");
     said.says("fence: bubblewrap cannot make the sandbox: bwrap: No permissions");
+    // One that the command could have put there, and one that is only found from here.
+    let writable = r#"{"filesystem": {"allowWrite": ["../bin"]}}"#;
+    Ran::of(with_bwrap(&world, fenced(&world, writable, &["true"])))
+        .status(125)
+        .says("the command may write to")
+        .says("bin/bwrap");
+    let mut relative = fenced(&world, "{}", &["true"]);
+    relative.env("PATH", "../bin:").current_dir(world.work());
+    Ran::of(relative).status(125).says("there is no bwrap on PATH");
     let mut without = fenced(&world, "{}", &["true"]);
     without.env("PATH", world.home());
     Ran::of(without).status(125).says("there is no bwrap on PATH");

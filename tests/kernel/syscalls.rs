@@ -222,6 +222,20 @@ fn nothing_can_be_typed_into_the_terminal() {
 }
 
 #[test]
+fn nobody_who_opens_a_file_is_held_up_by_a_lease() {
+    for who in everybody() {
+        let world = World::new(who);
+        world.write("file", "text");
+        // F_SETLEASE with F_RDLCK and F_WRLCK.
+        for kind in ["0", "1"] {
+            let line = format!("exec 3<file; exec {} call fcntl 3 1024 {kind}", world.victim().display());
+            world.bare("sh", ["-c", &line]).ok();
+            assert_eq!(world.run(["--", "sh", "-c", &line]).status(1).out, "EPERM\n");
+        }
+    }
+}
+
+#[test]
 fn personalities_that_weaken_a_process_are_refused() {
     for who in everybody() {
         let world = World::new(who);

@@ -15,6 +15,18 @@ const UNSHARE_PLAIN: u32 = 0x0005_0f00;
 const TIOCSTI: u32 = 0x5412;
 const TIOCLINUX: u32 = 0x541c;
 
+const FS_IOC_SETFLAGS: u32 = 0x6602;
+const FS_IOC_SET_ENCRYPTION_POLICY: u32 = 0x6613;
+const FS_IOC_ENABLE_VERITY: u32 = 0x6685;
+const FS_IOC_SETVERSION: u32 = 0x7602;
+const FS_IOC_FSSETXATTR: u32 = 0x5820;
+const FAT_IOCTL_SET_ATTRIBUTES: u32 = 0x7211;
+const BTRFS: u32 = 0x9400;
+
+const F_SETLEASE: u32 = 1024;
+/// Linux 6.19
+const F_SETDELEG: u32 = 1040;
+
 const AF_UNIX: u32 = 1;
 const AF_INET: u32 = 2;
 const AF_INET6: u32 = 10;
@@ -65,6 +77,8 @@ pub(super) fn program(rule: ArgRule) -> &'static [Instruction] {
         ArgRule::UnshareFlags => &UNSHARE,
         ArgRule::CloneFlags => &CLONE,
         ArgRule::TerminalInput => &IOCTL,
+        ArgRule::TerminalAndAttributes => &HOST_IOCTL,
+        ArgRule::NoLease => &NO_LEASE,
         ArgRule::Personality => &PERSONALITY,
         ArgRule::SystemClock => &SYSTEM_CLOCK,
         ArgRule::Families => &FAMILIES,
@@ -94,6 +108,32 @@ static UNSHARE: [Instruction; 6] =
 static CLONE: [Instruction; 4] = [low(0), op(ANY_BIT, CLONE_NEW, 0, 1), DENY, PASS];
 
 static IOCTL: [Instruction; 5] = [low(1), op(EQUAL, TIOCSTI, 1, 0), op(EQUAL, TIOCLINUX, 0, 1), DENY, PASS];
+
+/// Type and number of a request, without the size of its argument, which is another one for 32-bit programs. All of btrfs' count
+/// but FICLONE, FICLONERANGE and FIDEDUPERANGE.
+static HOST_IOCTL: [Instruction; 18] = [
+    low(1),
+    op(EQUAL, TIOCSTI, 14, 0),
+    op(EQUAL, TIOCLINUX, 13, 0),
+    op(AND, 0xffff, 0, 0),
+    op(EQUAL, FS_IOC_SETFLAGS, 10, 0),
+    op(EQUAL, FS_IOC_SETVERSION, 9, 0),
+    op(EQUAL, FS_IOC_FSSETXATTR, 8, 0),
+    op(EQUAL, FS_IOC_ENABLE_VERITY, 7, 0),
+    op(EQUAL, FS_IOC_SET_ENCRYPTION_POLICY, 6, 0),
+    op(EQUAL, FAT_IOCTL_SET_ATTRIBUTES, 5, 0),
+    op(AT_LEAST, BTRFS, 0, 6),
+    op(GREATER, BTRFS | 0xff, 5, 0),
+    op(EQUAL, BTRFS | 9, 4, 0),
+    op(EQUAL, BTRFS | 13, 3, 0),
+    op(EQUAL, BTRFS | 54, 2, 0),
+    refuse(EOPNOTSUPP),
+    DENY,
+    PASS,
+];
+
+static NO_LEASE: [Instruction; 5] =
+    [low(1), op(EQUAL, F_SETLEASE, 1, 0), op(EQUAL, F_SETDELEG, 0, 1), DENY, PASS];
 
 static PERSONALITY: [Instruction; 8] = [
     low(0),

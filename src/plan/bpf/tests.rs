@@ -225,6 +225,20 @@ fn terminal_input() {
 }
 
 #[test]
+fn leases() {
+    let denied = errno(EPERM);
+    let rows: &[(&[u64], u32)] = &[
+        (&[3, 1024, 1], denied),
+        (&[3, 1024 | HIGH], denied),
+        (&[3, 1040], denied),
+        (&[3, 1025], ALLOW),
+        (&[3, 1030], ALLOW),
+    ];
+    table(&Options::default(), "fcntl", rows);
+    table(&Options::default(), "fcntl64", rows);
+}
+
+#[test]
 fn personalities() {
     for passes in [0, 8, 0x2_0000, 0x2_0008, 0xffff_ffff] {
         table(&Options::default(), "personality", &[(&[passes], ALLOW), (&[passes | HIGH], ALLOW)]);
@@ -303,6 +317,29 @@ fn what_is_the_hosts_is_guarded_call_by_call() {
     );
     table(&tree, "fchmodat", &[(&[0, 0, 0o644], ALLOW), (&[0, 0, 0o6755], no)]);
     table(&tree, "setxattr", &[(&[0], errno(EOPNOTSUPP))]);
+    table(&tree, "ioctl", &[(&[0, 0x5412 | HIGH], no), (&[0, 0x541c], no), (&[0, 0x5401], ALLOW)]);
+    // Flags of files (64-bit, 32-bit, XFS'), generation, verity, encryption, FAT's; btrfs' new subvolume, snapshot, removal.
+    let attributes = [
+        0x4008_6602,
+        0x4004_6602,
+        0x401c_5820,
+        0x4008_7602,
+        0x4080_6685,
+        0x800c_6613,
+        0x4004_7211,
+        0x5000_940e,
+        0x5000_9417,
+        0x5000_940f,
+        0x4008_6602 | HIGH,
+    ];
+    for request in attributes {
+        table(&tree, "ioctl", &[(&[3, request], errno(EOPNOTSUPP))]);
+        table(&Options::default(), "ioctl", &[(&[3, request], ALLOW)]);
+    }
+    // Reading flags, FICLONE, FICLONERANGE, FIDEDUPERANGE, FIONREAD, a sound card's.
+    for request in [0x8008_6601, 0x4004_9409, 0x4020_940d, 0xc018_9436, 0x541b, 0xc004_9500] {
+        table(&tree, "ioctl", &[(&[3, request], ALLOW)]);
+    }
     table(&tree, "prlimit64", &[(&[0, 7], ALLOW), (&[HIGH, 7], ALLOW), (&[77, 0], no)]);
     table(&tree, "shmat", &[(&[0], errno(ENOSYS))]);
     table(&tree, "truncate", &[(&[0], no)]);
@@ -455,7 +492,7 @@ fn too_long_a_program_is_an_error() {
 /// What installing costs: the kernel walks the program once per number.
 #[test]
 fn paths_are_short() {
-    for (options, most, length) in [(Options::default(), 10.0, 330), (widest(), 11.0, 420)] {
+    for (options, most, length) in [(Options::default(), 10.0, 330), (widest(), 11.0, 440)] {
         let program = program(&options, Arch::X86_64);
         let steps: usize = (0..470).map(|nr| run(&program, &call(Arch::X86_64, nr, &[])).1).sum();
         let average = steps as f64 / 470.0;

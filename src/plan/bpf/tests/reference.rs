@@ -37,6 +37,7 @@ fn arguments(name: &str) -> Option<Vec<SeccompRule>> {
             .chain([vec![(0, Qword, Gt, 0xffff_ffff)]])
             .collect(),
         "ioctl" => vec![vec![(1, Dword, Eq, 0x5412)], vec![(1, Dword, Eq, 0x541c)]],
+        "fcntl" => vec![vec![(1, Dword, Eq, 1024)], vec![(1, Dword, Eq, 1040)]],
         "personality" => vec![other(0, &[0, 8, 0x2_0000, 0x2_0008, 0xffff_ffff])],
         "clock_adjtime" => vec![other(0, &[0])],
         "socketpair" => vec![other(0, &[1])],
@@ -83,10 +84,10 @@ impl Xorshift {
     /// Mostly values that some rule asks about.
     fn argument(&mut self) -> u64 {
         #[rustfmt::skip]
-        const TELLING: [u64; 20] = [
-            0, 1, 2, 3, 6, 8, 9, 10, 16, 17, 0x80, 0x600, 0x5412, 0x541c, 0x2_0000, 0x2_0008, 0x4_0000, 1 << 28, 0xffff_ffff, u64::MAX,
+        const TELLING: [u64; 22] = [
+            0, 1, 2, 3, 6, 8, 9, 10, 16, 17, 0x80, 0x600, 1024, 1040, 0x5412, 0x541c, 0x2_0000, 0x2_0008, 0x4_0000, 1 << 28, 0xffff_ffff, u64::MAX,
         ];
-        let value = TELLING[(self.next() % 20) as usize];
+        let value = TELLING[(self.next() % 22) as usize];
         match self.next() % 8 {
             0 => self.next(),
             1 => value | self.next() << 32,
