@@ -565,6 +565,81 @@ fn the_engine_bwrap_is_watched_too() {
     shown_by_engine("bwrap");
 }
 
+/// Descriptors of bpf(2) that the process has.
+fn bpf_descriptors(pid: &str) -> usize {
+    let Ok(links) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return 0 };
+    let links = links.flatten().filter_map(|fd| std::fs::read_link(fd.path()).ok());
+    links.filter(|link| link.to_str().is_some_and(|link| link.starts_with("anon_inode:bpf"))).count()
+}
+
+/// Processes of this world's programs, by the directory that these lie in.
+fn processes_of(world: &World) -> Vec<String> {
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    let all = all.filter_map(|entry| entry.file_name().into_string().ok());
+    let ours = |pid: &String| {
+        let exe = std::fs::read_link(format!("/proc/{pid}/exe"));
+        exe.is_ok_and(|exe| exe.starts_with(world.root.join("bin")))
+    };
+    all.filter(ours).collect()
+}
+
+/// One process alone holds the programs in the kernel, and when fence ends nobody does: nothing hangs, whoever outlives the command.
+#[test]
+fn the_end_closes_everything_and_waits_for_nobody() {
+    need!(root);
+    need!(monitor);
+    let mut worlds: Vec<(World, bool)> = monitoring_worlds().into_iter().map(|world| (world, true)).collect();
+    let without = everybody().into_iter().find(|who| who.uid != 0);
+    worlds.extend(without.map(|who| (World::new(who), false)));
+    for (world, rights) in worlds {
+        let victim = world.victim();
+        // Two who outlive the command: in its session, and in one of their own, with its standard descriptors.
+        let sleep = world.root.join("bin/sleep");
+        world.bare("cp", ["/bin/sleep", sleep.to_str().unwrap()]).ok();
+        let script =
+            "\"$1\" 1000 & setsid \"$1\" 1000 & \"$0\" call keyctl >&2; echo ready; read line; exit 7";
+        let mut command = world.command(
+            world.fence(),
+            ["-m", "--", "sh", "-c", script, victim.to_str().unwrap(), sleep.to_str().unwrap()],
+        );
+        let mut child =
+            command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let mut ready = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut ready)
+            .unwrap();
+        assert_eq!(ready, "ready\n");
+        let launcher = child.id().to_string();
+        // The shell has forked them; their exec is their own matter.
+        let mut all = processes_of(&world);
+        for _ in 0..6000 {
+            let sleeping =
+                |pid: &&String| std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == sleep);
+            if all.iter().filter(sleeping).count() == 2 {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            all = processes_of(&world);
+        }
+        assert!(all.len() >= 3, "the launcher and the two that sleep: {all:?}");
+        let holders: Vec<_> = all.into_iter().filter(|pid| bpf_descriptors(pid) > 0).collect();
+        assert_eq!(holders, if rights { vec![launcher] } else { vec![] }, "uid {}", world.who.uid);
+        drop(child.stdin.take());
+        let begun = std::time::Instant::now();
+        let status = loop {
+            match child.try_wait().unwrap() {
+                Some(status) => break status,
+                None if begun.elapsed().as_secs() > 120 => {
+                    _ = child.kill();
+                    panic!("fence did not end, uid {}, rights {rights}", world.who.uid);
+                }
+                None => std::thread::sleep(std::time::Duration::from_millis(5)),
+            }
+        };
+        assert_eq!(status.code(), Some(7), "uid {}", world.who.uid);
+        assert_eq!(processes_of(&world), Vec::<String>::new(), "uid {}", world.who.uid);
+    }
+}
+
 /// A line with what differs from run to run taken out: clock, process ids, durations, the world's own directory.
 fn form(line: &str, world: &World) -> String {
     let line = line.replace(world.root.to_str().unwrap(), "R");
