@@ -99,7 +99,8 @@ pub fn run(
     // Before the fork, so that no signal falls between: the child's mask starts as this one.
     let mask = signal::block_all();
     signal::default_sigchld();
-    let spare = if plan.owns_pids() { None } else { Some(tree::adopt()?) };
+    // The second process of bubblewrap's waits for ever for a first one that ends before it has said go.
+    let spare = if plan.owns_pids() && plan.bwrap.is_none() { None } else { Some(tree::adopt()?) };
     // bubblewrap makes the namespaces itself.
     let namespaces = if plan.bwrap.is_some() { 0 } else { plan.namespaces };
     match fork_into(namespaces) {
