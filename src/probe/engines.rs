@@ -28,6 +28,9 @@ pub fn first(run: &Run, policy: &Policy, facts: &mut Facts, proxies: &mut Vec<Ow
     }
 }
 
+/// What went wrong before bubblewrap is not tried once more.
+const MOST_TRIED: usize = 8;
+
 /// Another way after `failure`, which says that this one does not work on this host.
 ///
 /// # Errors
@@ -43,6 +46,15 @@ pub fn next(
         facts.tried.push(format!("without a PID namespace: {failure}"));
         facts.masked_proc = true;
         return Ok(());
+    }
+    // bubblewrap can't leave out what went away since the look: a server may have removed its socket.
+    if facts.engine == Engine::Bwrap && facts.tried.len() < MOST_TRIED && !facts.sockets.is_empty() {
+        let now = super::sockets::look();
+        if now != facts.sockets {
+            facts.tried.push(format!("engine bwrap, once more: {failure}"));
+            facts.sockets = now;
+            return Ok(());
+        }
     }
     let failure = system::explain(failure, facts);
     if run.engine != EngineChoice::Auto {

@@ -180,3 +180,21 @@ fn a_set_user_id_bubblewrap_is_said_and_can_be_refused() {
         }
     }
 }
+
+/// What is hidden by name and gone by then would stop bubblewrap: fence looks again.
+#[test]
+fn a_socket_that_goes_away_meanwhile_does_not_stop_the_run() {
+    need!(userns);
+    need!(program "bwrap");
+    let world = World::new(*everybody().last().unwrap());
+    let path = std::env::var_os("PATH").unwrap();
+    let real = std::env::split_paths(&path).map(|dir| dir.join("bwrap")).find(|path| path.exists()).unwrap();
+    let socket = world.work().join("s");
+    let _listener = UnixListener::bind(&socket).unwrap();
+    let script = format!("#!/bin/sh\nrm -f {}\nexec {} \"$@\"\n", socket.display(), real.display());
+    let first = world.write("../bin/bwrap", script);
+    fs::set_permissions(&first, fs::Permissions::from_mode(0o755)).unwrap();
+    let run = fenced(&world, "{}", &["sh", "-c", "echo run"]);
+    assert_eq!(Ran::of(with_bwrap(&world, run)).ok().out, "run\n");
+    assert!(!socket.exists());
+}
