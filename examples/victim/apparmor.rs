@@ -1,5 +1,5 @@
 //! Ubuntu's restriction of unprivileged user namespaces, without Ubuntu's kernel: anybody may make one, but no capability counts in
-//! there, unless the process is bwrap or was started by root. A program in the kernel (BPF LSM) says so, and the sysctl that
+//! there, unless root of the host started the process. A program in the kernel (BPF LSM) says so, and the sysctl that
 //! Ubuntu has is shown. Machine-wide as long as the command runs: for virtual machines.
 
 use crate::errno::{Errno, check};
@@ -44,22 +44,13 @@ fn restrict() -> Result<i64, Errno> {
     let hook = types.function("bpf_lsm_capable").ok_or(missing)?;
     let namespace = types.member("cred", "user_ns").ok_or(missing)?;
     let level = types.member("user_namespace", "level").ok_or(missing)?;
-    let name = i64::from_le_bytes(*b"bwrap\0\0\0");
-    let program: [Instruction; 18] = [
+    let program: [Instruction; 10] = [
         (0x79, 0x16, 0, 0),         // r6 = the credentials asked about
         (0x79, 0x66, namespace, 0), // r6 = their user namespace
         (0x61, 0x66, level, 0),     // r6 = how deep that is
-        (0x15, 0x06, 12, 0),        // the host's own: allowed
+        (0x15, 0x06, 4, 0),         // the host's own: allowed
         (0x85, 0, 0, 15),           // r0 = bpf_get_current_uid_gid()
-        (0x16, 0x00, 10, 0),        // root of the host: allowed
-        (0xbf, 0xa1, 0, 0),
-        (0x07, 0x01, 0, -16),
-        (0xb7, 0x02, 0, 16),
-        (0x85, 0, 0, 16), // bpf_get_current_comm(stack - 16, 16)
-        (0x79, 0xa7, -16, 0),
-        (0x18, 0x08, 0, name as i32),
-        (0, 0, 0, (name >> 32) as i32),
-        (0x1d, 0x87, 2, 0), // bwrap: allowed
+        (0x16, 0x00, 2, 0),         // root of the host: allowed
         (0xb7, 0x00, 0, -libc::EPERM),
         (0x95, 0, 0, 0),
         (0xb7, 0x00, 0, 0), // allowed

@@ -38,29 +38,49 @@ type Act = (&'static str, &'static str, fn(&[String]) -> Outcome);
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args_os().skip(1).map(|w| w.to_string_lossy().into_owned()).collect();
-    let tables =
-        [files::ACTS, calls::ACTS, processes::ACTS, ipc::ACTS, filter::ACTS, exec::ACTS, races::ACTS];
-    let mut acts = tables.into_iter().chain(HOSTS).flatten();
     let Some((name, args)) = words.split_first() else {
-        acts.for_each(|(name, usage, _)| println!("{name} {usage}"));
+        acts().for_each(|(name, usage, _)| println!("{name} {usage}"));
         return ExitCode::from(2);
     };
-    let Some((_, usage, act)) = acts.find(|(n, _, _)| n == name) else {
-        eprintln!("victim: there is no act {name}");
-        return ExitCode::from(2);
-    };
-    let wanted = usage.split_whitespace().filter(|w| !w.starts_with('[')).count();
-    if args.len() < wanted {
-        eprintln!("victim: usage: victim {name} {usage}");
-        return ExitCode::from(2);
+    // Several acts, apart by commas: a line for each, how it went. Ends with 0.
+    if name == "acts" {
+        for words in args.split(|word| word == ",") {
+            match words.split_first().map(|(name, args)| perform(name, args)) {
+                Some(Some(Ok(()))) => println!("ok"),
+                Some(Some(Err(errno))) => println!("{errno}"),
+                _ => return ExitCode::from(2),
+            }
+        }
+        return ExitCode::SUCCESS;
     }
-    match act(args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(errno) => {
+    match perform(name, args) {
+        None => ExitCode::from(2),
+        Some(Ok(())) => ExitCode::SUCCESS,
+        Some(Err(errno)) => {
             println!("{errno}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Does an act; nothing when there is none of that name, or it wants more arguments.
+fn perform(name: &str, args: &[String]) -> Option<Outcome> {
+    let Some((_, usage, act)) = acts().find(|(n, _, _)| *n == name) else {
+        eprintln!("victim: there is no act {name}");
+        return None;
+    };
+    let wanted = usage.split_whitespace().filter(|w| !w.starts_with('[')).count();
+    if args.len() < wanted {
+        eprintln!("victim: usage: victim {name} {usage}");
+        return None;
+    }
+    Some(act(args))
+}
+
+fn acts() -> impl Iterator<Item = &'static Act> {
+    let tables =
+        [files::ACTS, calls::ACTS, processes::ACTS, ipc::ACTS, filter::ACTS, exec::ACTS, races::ACTS];
+    tables.into_iter().chain(HOSTS).flatten()
 }
 
 /// An argument as a number, decimal or hexadecimal.

@@ -75,6 +75,11 @@ impl World {
         // By another process: a descriptor open for writing that a test's child inherits makes exec fail with ETXTBSY.
         let fence = Path::new(env!("CARGO_BIN_EXE_fence"));
         let (victim, bin) = (victim(), world.root.join("bin"));
+        // An emulator translates each copy anew: with FENCE_TEST_LINK they are the same files in every world.
+        let link = |file: &Path| fs::hard_link(file, bin.join(file.file_name().unwrap())).is_ok();
+        if std::env::var_os("FENCE_TEST_LINK").is_some() && link(fence) && link(&victim) {
+            return world;
+        }
         let copied = Command::new(&victim).args([Path::new("copy"), &bin, fence, &victim]).status().unwrap();
         assert!(copied.success(), "a copy of the binaries");
         world
