@@ -2,6 +2,7 @@
 //! writes it as a literal.
 
 use crate::map::{Map, Set};
+use crate::tables::protected;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -243,6 +244,24 @@ impl Facts {
     /// What stands at `path`, if anything.
     pub fn at(&self, path: impl AsRef<Path>) -> Option<&Found> {
         self.paths.get(path.as_ref())
+    }
+
+    /// Protected names that something obeys without being told to, where they count: in the home directory, and where the
+    /// caller's environment says that it is looked for instead.
+    pub fn obeyed(&self) -> Vec<PathBuf> {
+        let named = |name: &str| {
+            let value =
+                self.environment.iter().find(|(key, _)| key == name).map(|(_, value)| Path::new(value));
+            value.filter(|path| path.is_absolute())
+        };
+        let (config, zsh) = (named("XDG_CONFIG_HOME"), named("ZDOTDIR"));
+        let rows = protected::PROTECTED.iter().filter(|row| row.by_itself);
+        let places = rows.flat_map(|row| {
+            let config = config.zip(row.name.strip_prefix(".config/"));
+            let zsh = zsh.filter(|_| row.name.starts_with(".z")).map(|path| (path, row.name));
+            [self.home.as_deref().map(|path| (path, row.name)), config, zsh]
+        });
+        places.flatten().map(|(path, name)| path.join(name)).collect()
     }
 
     /// Notes fence's own directory of the user's state, which is canonical.

@@ -403,8 +403,7 @@ impl Builder<'_> {
         names.extend(facts.executable.iter().map(|path| (path.clone(), true)));
         // Nor is the command to write the next run's policy.
         names.extend(facts.policy_files.iter().map(|path| (path.clone(), true)));
-        names
-            .extend(facts.home.iter().flat_map(|h| protected::names(Where::Home).map(|n| (h.join(n), true))));
+        names.extend(facts.obeyed().into_iter().map(|path| (path, true)));
         // Nor to say what the next one moves aside.
         names.extend(facts.state.iter().map(|path| (path.clone(), true)));
         let mut found: Vec<(Found, bool)> =

@@ -51,20 +51,13 @@ fn protected_paths(policy: &Policy, cwd: &Path, home: Option<&Path>) -> Vec<Path
             .map(|entry| glob::normalize(entry, cwd, home)),
     );
     let names = || protected::names(Where::Everywhere);
-    let mut paths: Vec<PathBuf> =
-        bases.iter().flat_map(|base| names().map(move |name| base.join(name))).collect();
-    paths.extend(
-        home.into_iter().flat_map(|home| protected::names(Where::Home).map(move |name| home.join(name))),
-    );
-    paths
+    bases.iter().flat_map(|base| names().map(move |name| base.join(name))).collect()
 }
 
-/// Paths that are watched when they do not exist: what `denyWrite` names, built-in names in `bases` and in the home directory.
+/// Paths that are watched when they do not exist: what `denyWrite` names, and built-in names in `bases`.
 pub fn watched_paths(policy: &Policy, cwd: &Path, home: Option<&Path>, bases: &[PathBuf]) -> Vec<PathBuf> {
     let denied = policy.filesystem.deny_write.iter().filter(|entry| !glob::is_glob(entry));
     let mut paths: Vec<PathBuf> = denied.map(|entry| glob::normalize(entry, cwd, home)).collect();
-    let by_itself = || protected::PROTECTED.iter().filter(|row| row.by_itself);
-    paths.extend(home.into_iter().flat_map(|home| by_itself().map(|row| home.join(row.name))));
     let names = || protected::names(Where::Everywhere);
     paths.extend(bases.iter().flat_map(|base| names().map(move |name| base.join(name))));
     paths.push(cwd.join(".git"));

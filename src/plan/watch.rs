@@ -53,10 +53,7 @@ pub fn watch(policy: &Policy, facts: &Facts, rules: &mut Rules) -> Vec<Watched> 
         let path = glob::normalize(entry, &facts.cwd, facts.home.as_deref());
         missing(path, Then::Aside, Some("filesystem.denyWrite names it"));
     }
-    if let Some(home) = &facts.home {
-        let by_itself = protected::PROTECTED.iter().filter(|row| row.by_itself);
-        by_itself.for_each(|row| missing(home.join(row.name), Then::Aside, None));
-    }
+    facts.obeyed().into_iter().for_each(|path| missing(path, Then::Aside, None));
     let dot_git = if facts.inside_repository { Then::Aside } else { Then::Report };
     missing(facts.cwd.join(".git"), dot_git, None);
     // What is obeyed by itself only in the home directory is obeyed elsewhere by who goes there.
@@ -106,11 +103,11 @@ pub fn watch(policy: &Policy, facts: &Facts, rules: &mut Rules) -> Vec<Watched> 
 fn protected_now(policy: &Policy, facts: &Facts) -> Vec<Watched> {
     let denied = policy.filesystem.deny_write.iter().filter(|entry| !glob::is_glob(entry));
     let denied = denied.map(|entry| glob::normalize(entry, &facts.cwd, facts.home.as_deref()));
-    let by_itself = protected::PROTECTED.iter().filter(|row| row.by_itself);
-    let home = facts.home.iter().flat_map(|home| by_itself.clone().map(move |row| home.join(row.name)));
     let git = facts.git.iter().flat_map(|repository| repository.protect.iter().cloned());
-    let found =
-        denied.chain(home).chain(git).filter_map(|path| facts.at(&path).map(|found| found.real.clone()));
+    let found = denied
+        .chain(facts.obeyed())
+        .chain(git)
+        .filter_map(|path| facts.at(&path).map(|found| found.real.clone()));
     let allow = "it was there at the start, and the host removed it";
     found.map(|path| Watched { path, then: Then::Aside, allow: allow.into(), there: true }).collect()
 }

@@ -52,6 +52,10 @@ pub fn look(
     for path in wanted::literal_paths(policy, run, facts.uid, cwd, home) {
         add(&mut facts, path);
     }
+    // Names are protected where something is writable.
+    if !policy.filesystem.allow_write.is_empty() {
+        facts.obeyed().into_iter().for_each(|path| add(&mut facts, path));
+    }
     facts.read_only_stdio = read_only_stdio();
     facts.policy_files = policy_files.to_vec();
     policy_files.iter().for_each(|path| add(&mut facts, path.clone()));

@@ -99,6 +99,27 @@ fn names_that_appear_are_moved_aside_at_once() {
 }
 
 #[test]
+fn names_count_where_the_environment_has_them_looked_for() {
+    let policy = r#"{"filesystem": {"allowWrite": [".", "~"]}}"#;
+    let line = "echo x >> ~/cfg/git/config; mkdir -p ~/cfg/fence; echo '{}' > ~/cfg/fence/fence.json; echo x > ~/z/.zshenv; true";
+    for who in everybody() {
+        let world = World::new(who);
+        world.bare("sh", ["-ec", "mkdir -p ~/cfg/git ~/z; echo mine > ~/cfg/git/config"]).ok();
+        let (config, zsh) = (world.home().join("cfg"), world.home().join("z"));
+        let written = || {
+            let git = fs::read_to_string(config.join("git/config")).unwrap() != "mine\n";
+            [git, is_there(&config.join("fence/fence.json")), is_there(&zsh.join(".zshenv"))]
+        };
+        let mut run = world.fenced_command(policy, ["sh", "-c", line]);
+        let run = Ran::of(run.env("XDG_CONFIG_HOME", &config).env("ZDOTDIR", &zsh)).ok();
+        assert_eq!(written(), [false; 3], "{run:?}");
+        // Nobody looks there without the variables.
+        let run = world.fenced(policy, ["sh", "-c", line]).ok();
+        assert_eq!(written(), [true; 3], "{run:?}");
+    }
+}
+
+#[test]
 fn a_literal_entry_lets_a_name_appear() {
     for who in everybody() {
         let world = World::new(who);
