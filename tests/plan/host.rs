@@ -206,6 +206,9 @@ impl Host {
         let mut paths =
             wanted::literal_paths(policy, &self.run, facts.uid, &facts.cwd, facts.home.as_deref());
         paths.extend(wanted::words(&self.run).map(|word| facts.cwd.join(word)));
+        if !policy.filesystem.allow_write.is_empty() {
+            paths.extend(facts.obeyed());
+        }
         paths.extend(facts.protected.iter().chain(&facts.executable).cloned());
         paths.extend(facts.git.iter().flat_map(|repository| repository.protect.clone()));
         let top = |path: &&PathBuf| path.components().count() == 2;
@@ -230,7 +233,8 @@ impl Host {
             }
         }
         let bases = wanted::writable_roots(policy, &facts);
-        for path in wanted::watched_paths(policy, &facts.cwd, facts.home.as_deref(), &bases) {
+        let watched = wanted::watched_paths(policy, &facts.cwd, facts.home.as_deref(), &bases);
+        for path in watched.into_iter().chain(facts.obeyed()) {
             let there = path.ancestors().skip(1).find(|above| self.nodes.contains_key(*above));
             if !facts.paths.contains_key(&path) && self.find(&path).is_none() && !bases.is_empty() {
                 let there = there.unwrap_or(Path::new("/")).to_path_buf();
