@@ -366,6 +366,9 @@ fn the_machine_itself_is_read_only_for_root_too() {
         let line = format!(
             "for f in {files}; do ( : >> $f ) 2>/dev/null && echo WORKS $f; done; mkdir /sys/fs/cgroup/evil && echo WORKS; true"
         );
+        if world.engine_lacks(policy, "the command may write to") {
+            continue;
+        }
         let inside = sh(&world, policy, &line).ok();
         assert_eq!(inside.out, "", "{policy}");
     }
@@ -379,6 +382,9 @@ fn device_nodes_outside_dev_do_not_open() {
     let world = World::new(everybody()[0]);
     world.bare("sh", ["-ec", "mknod zero c 1 5; chmod 666 zero; head -c1 zero >/dev/null"]).ok();
     for policy in ["{}", WRITE, r#"{"filesystem": {"allowWrite": ["/"]}, "devices": {"mode": "host"}}"#] {
+        if world.engine_lacks(policy, "the command may write to") {
+            continue;
+        }
         assert!(sh(&world, policy, "head -c1 zero").status != 0, "{policy}");
         assert!(sh(&world, policy, "mknod n c 1 5 && head -c1 n").status != 0, "{policy}");
         sh(&world, policy, "head -c1 /dev/zero > /dev/null").ok();
