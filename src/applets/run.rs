@@ -1,7 +1,7 @@
 //! `fence [flags] [--] cmd…`: configuration, command policy, facts, plan, launch.
 
 use crate::cli::{Layer, Run};
-use crate::config::{self, Env, Loaded, Policy};
+use crate::config::{self, Env, Loaded, Policy, Source};
 use crate::error::{Failure, Result};
 use crate::facts::{Engine, Facts};
 use crate::guard;
@@ -192,20 +192,19 @@ fn announce(loaded: &Loaded, log: &Log) {
     if let Some(notice) = loaded.notice() {
         log.warn(&notice);
     }
-    for (step, n) in loaded.chain.iter().zip(0..) {
-        let line = match step.split_once(" (no config loaded from ").filter(|_| n == 0) {
-            Some((_, path)) => {
-                let path = path.trim_end_matches(')');
-                format!("No config found at {path}, using default (block all network)")
-            }
-            // What it extends.
-            None if n > 0 => format!("Using {step}"),
-            None => match step.split_once(": ") {
-                Some(("builtin template", name)) => format!("Using template: {name}"),
-                Some((_, path)) => format!("Using config file: {path}"),
-                None => format!("Using {step}"),
-            },
-        };
-        log.debug("fence", &line);
+    let first = match &loaded.source {
+        Source::Template(name) => format!("Using template: {name}"),
+        Source::Settings(path) | Source::Project(path) | Source::User(path) => {
+            format!("Using config file: {}", path.display())
+        }
+        Source::Default(path) => {
+            let at = path.as_ref().map(|path| format!(" at {}", path.display())).unwrap_or_default();
+            format!("No config found{at}, using default (block all network)")
+        }
+    };
+    log.debug("fence", &first);
+    // What it extends.
+    for step in loaded.chain.iter().skip(1) {
+        log.debug("fence", &format!("Using {step}"));
     }
 }

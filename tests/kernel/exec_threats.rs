@@ -80,11 +80,12 @@ fn other_names_of_a_program() {
     }
 }
 
+const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
+
 #[test]
 fn the_dynamic_loader_is_seen_through() {
     need!(program "git");
-    const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
-    if !has("program:ld-linux-x86-64.so.2", fs::exists(LOADER).unwrap(), "no /lib64/ld-linux-x86-64.so.2") {
+    if !has("program:ld-linux-x86-64.so.2", fs::exists(LOADER).unwrap(), "there is no such loader") {
         return;
     }
     for who in everybody() {
@@ -113,8 +114,7 @@ fn the_dynamic_loader_is_seen_through() {
 #[test]
 fn a_first_line_counts_as_the_kernel_reads_it() {
     need!(program "git");
-    const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
-    if !has("program:ld-linux-x86-64.so.2", fs::exists(LOADER).unwrap(), "no /lib64/ld-linux-x86-64.so.2") {
+    if !has("program:ld-linux-x86-64.so.2", fs::exists(LOADER).unwrap(), "there is no such loader") {
         return;
     }
     for who in everybody() {
