@@ -5,7 +5,7 @@ use crate::cli::LandlockCommand;
 use crate::config::Policy;
 use crate::error::{Failure, Result};
 use crate::plan::landlock::{Ruleset, for_host};
-use crate::probe::host;
+use crate::probe::{host, paths};
 use std::path::PathBuf;
 
 /// What `--landlock-apply` lets every command write to, besides `allowWrite`.
@@ -49,7 +49,7 @@ fn need(abi: u32, least: u32) -> Result<u32> {
 }
 
 fn look(path: &std::path::Path) -> Result<crate::facts::Found> {
-    host::find(path).ok_or_else(|| {
+    paths::find(path).ok_or_else(|| {
         Failure::new(format!(
             "cannot allow {} with Landlock: it does not exist or can't be reached",
             path.display()
@@ -63,7 +63,7 @@ fn from_policy(abi: u32, policy: &Policy) -> Result<Ruleset> {
     let facts = host::look(policy, &crate::cli::Run::default(), &env.cwd, env.home.as_deref(), &[])?;
     let always = ALWAYS_WRITABLE.iter().map(PathBuf::from);
     let writable = crate::plan::wanted::writable_roots(policy, &facts).into_iter().chain(always);
-    let found: Vec<_> = writable.filter_map(|path| host::find(&path)).collect();
+    let found: Vec<_> = writable.filter_map(|path| paths::find(&path)).collect();
     Ok(for_host(need(abi, 1)?, &[look(std::path::Path::new("/"))?], &found))
 }
 

@@ -7,7 +7,7 @@ use crate::log::Log;
 use crate::nofollow::open_host;
 use crate::plan::{Plan, private, wanted};
 use crate::probe::dir::{Reader, is_pseudo};
-use crate::probe::host::resolve;
+use crate::probe::paths::resolve;
 use crate::rules::glob::{self, Glob};
 use crate::sys::time::Stamp;
 use crate::tables::protected::{self, Where};

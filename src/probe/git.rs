@@ -4,7 +4,7 @@
 //! once as git does, and where there is more to look at than the bound, the answer is an error: an unprotected `config`
 //! would run code at the next `git status`.
 
-use super::host::find;
+use super::paths::find;
 use crate::error::{Failure, Result};
 use crate::facts::{Kind, Repository};
 use crate::map::Set;

@@ -9,6 +9,7 @@ mod glob_compat;
 pub mod host;
 pub mod listener;
 pub mod mounts;
+pub mod paths;
 mod programs;
 pub mod protected;
 mod sockets;

@@ -1,6 +1,7 @@
 //! The programs that rules on commands name: which files they are, and under which other names those files are on PATH.
 
-use super::host::{executable, find_with_links};
+use super::host::executable;
+use super::paths::find_with_links;
 use crate::config::Policy;
 use crate::facts::{Facts, FileId, Kind, Program};
 use crate::map::{Map, Set};

@@ -18,7 +18,7 @@ pub(super) fn look() -> Vec<PathBuf> {
     order::set(&mut paths);
     let outside = paths.into_iter().filter(|path| !private::covers(path) && !path.starts_with("/var/run"));
     let sockets = outside.filter(|path| path.symlink_metadata().is_ok_and(|at| at.file_type().is_socket()));
-    let real = sockets.filter_map(|path| super::host::find(path).map(|found| found.real));
+    let real = sockets.filter_map(|path| super::paths::find(path).map(|found| found.real));
     real.filter(|real| !private::covers(real)).collect()
 }
 
